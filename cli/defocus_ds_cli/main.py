@@ -1,0 +1,65 @@
+"""The ``defocus-ds`` command: finds the subcommand, turns our errors into one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+__all__ = ["main"]
+
+# command -> module of this package; imported only when the command or its help line is shown
+COMMANDS = {
+    "simulate": "simulate",
+    "scan": "scan",
+    "build": "build",
+    "status": "status",
+    "register": "register",
+    "match-colour": "match_colour",
+    "crop": "crop",
+    "verify": "verify",
+    "report": "report",
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module on first use, and lists commands in pipeline order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"defocus_ds_cli.{COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: defocus-ds simulate shoot && defocus-ds build shoot -o dataset",
+)
+@click.version_option(package_name="defocus-ds", prog_name="defocus-ds")
+def cli() -> None:
+    """From a raw focus-bracketed shoot to a trustworthy defocus-deblurring dataset.
+
+    Results go to stdout, progress and logs to stderr.  Exit codes: 0 done, 1 some scenes or
+    pairs failed or were rejected, 2 unusable input or options.
+    """
+
+
+def main() -> None:
+    """Entry point of the ``defocus-ds`` script."""
+    from defocus_ds.errors import DefocusError, InputError
+
+    try:
+        cli(prog_name="defocus-ds")
+    except DefocusError as error:
+        click.echo(f"defocus-ds: {error}", err=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,92 @@
+"""Options that mean the same in every command that has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["config_options", "echo_json", "existing_path", "jobs_option", "json_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+existing_path = click.Path(exists=True, path_type=Path)
+
+
+def config_options(function: F) -> F:
+    """``--preset --config --set --seed``, the four ways to configure.
+
+    The command receives ``preset``, ``config``, ``settings`` and ``seed``, the arguments of
+    `defocus_ds.config.load_config`.
+    """
+    decorated: Callable[..., Any] = function
+    for option in (
+        click.option(
+            "--seed",
+            type=int,
+            metavar="N",
+            help="Seed of every random choice; the same seed gives the same bytes.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override one value, e.g. --set register.iterations=500. Repeatable.",
+        ),
+        click.option(
+            "--config",
+            "config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE.toml",
+            help="Configuration file; --set wins over it.",
+        ),
+        click.option(
+            "--preset",
+            type=click.Choice(["accurate", "paper"]),
+            help="accurate: blur-matched (default). paper: what MMSP 2024 did, for comparison.",
+        ),
+    ):
+        decorated = option(decorated)
+    return decorated  # type: ignore[return-value]
+
+
+def jobs_option(function: F) -> F:
+    """``--jobs N|auto``; the command receives an int >= 1."""
+    return click.option(
+        "--jobs",
+        default="auto",
+        metavar="N|auto",
+        show_default=True,
+        callback=_parse_jobs,
+        help="Worker processes; auto chooses by cores and free memory.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """``--json``; the command receives ``as_json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."
+    )(function)
+
+
+def echo_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def _parse_jobs(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    if value == "auto":
+        from defocus_ds.pipeline import auto_jobs
+
+        return auto_jobs()
+    try:
+        jobs = int(value)
+    except ValueError:
+        jobs = 0
+    if jobs < 1:
+        raise click.BadParameter(f"{value!r}: give a whole number of at least 1, or auto.")
+    return jobs

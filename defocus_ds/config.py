@@ -1,0 +1,251 @@
+"""Configuration: frozen dataclasses, TOML in, digest out.
+
+One way to configure everything: a preset, then a TOML file, then ``--set section.key=value``.
+An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from defocus_ds.errors import ConfigError
+
+__all__ = [
+    "PRESETS",
+    "BuildConfig",
+    "ColourConfig",
+    "DevelopConfig",
+    "LimitsConfig",
+    "RegisterConfig",
+    "TileConfig",
+    "config_from_dict",
+    "load_config",
+]
+
+C = typing.TypeVar("C")
+
+PRESETS = ("accurate", "paper")
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopConfig:
+    """How a raw becomes an 8-bit RGB image.
+
+    ``recipe``: "fixed" develops the whole bracket with the sharp frame's white balance and
+    levels; "libraw-defaults" lets LibRaw adapt to each frame, as the paper's authors did.
+    ``demosaic``: a LibRaw algorithm name: AHD, LINEAR, VNG, PPG, DCB, DHT, AAHD.
+    """
+
+    recipe: str = "fixed"
+    demosaic: str = "AHD"
+
+
+@dataclass(frozen=True, slots=True)
+class ColourConfig:
+    """How the blurred capture gets the colours of the sharp one.
+
+    ``method``: "affine" (robust 3x4 in linear light), "idt" (Pitié 2007 iterative distribution
+    transfer), "mkl" (linear Monge-Kantorovitch) or "none".  ``blur_matched``: the target is the
+    sharp image blurred by the matching disk.  ``regrain``: Pitié's gradient-preserving second
+    step.  ``lut_size``: nodes per axis of the baked 3-D LUT.
+    """
+
+    method: str = "idt"
+    blur_matched: bool = True
+    regrain: bool = False
+    iterations: int = 20
+    samples: int = 200_000
+    lut_size: int = 65
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterConfig:
+    """How the blurred capture is aligned with the sharp one.
+
+    ``iterations`` is the 1+1 evolution strategy's limit per pyramid level (MMSP 2024: 2300),
+    ``sampling`` the share of pixels its metric reads, ``start_scale`` the resolution of its
+    finest level as a share of the full one.  ``refine`` turns the blur-matched refinement on.
+    """
+
+    iterations: int = 2300
+    sampling: float = 1.0
+    start_scale: float = 0.125
+    refine: bool = True
+    samples: int = 300_000
+    max_residual_px: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TileConfig:
+    """Which crops are kept; thresholds are on 8-bit luma unless a unit says otherwise.
+
+    ``min_std``: below this standard deviation of the sharp crop it is "flat".
+    ``max_clipped``: share of pixels at 0 or 255 above which it is "clipped".
+    ``max_residual_px``: local residual shift above which it is "misaligned".
+    """
+
+    size: int = 128
+    stride: int = 128
+    min_std: float = 4.0
+    max_clipped: float = 0.25
+    max_residual_px: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """What one raw may cost: exceeding a limit fails its scene, not the build."""
+
+    decode_memory_mb: int = 3000
+    decode_timeout_s: float = 300.0
+    max_megapixels: float = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """Everything that decides the bytes of a dataset; ``digest`` names it."""
+
+    preset: str = "accurate"
+    seed: int = 0
+    develop: DevelopConfig = field(default_factory=DevelopConfig)
+    colour: ColourConfig = field(default_factory=ColourConfig)
+    register: RegisterConfig = field(default_factory=RegisterConfig)
+    tile: TileConfig = field(default_factory=TileConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+
+    def __post_init__(self) -> None:
+        for path, message, holds in _RULES:
+            value: Any = self
+            for name in path.split("."):
+                value = getattr(value, name)
+            if not holds(value):
+                raise ConfigError(f"{path} = {value!r}: {message}.")
+
+    @classmethod
+    def from_preset(cls, name: str) -> BuildConfig:
+        """The named preset; `ConfigError` lists the known ones."""
+        if name == "accurate":
+            return cls()
+        if name == "paper":
+            return cls(
+                preset="paper",
+                develop=DevelopConfig(recipe="libraw-defaults"),
+                colour=ColourConfig(method="idt", blur_matched=False, regrain=True),
+                register=RegisterConfig(start_scale=1.0, sampling=0.01, refine=False),
+            )
+        raise ConfigError(f"preset {name!r}: known presets are {', '.join(PRESETS)}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of the canonical JSON form."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(
+    preset: str | None = None,
+    path: Path | None = None,
+    settings: Iterable[str] = (),
+    seed: int | None = None,
+) -> BuildConfig:
+    """Preset, TOML file, ``section.key=value`` settings, seed: the later wins.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type or value out of range.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: {error}.") from error
+    config = BuildConfig.from_preset(preset or table.get("preset", "accurate"))
+    config = _merge(config, {k: v for k, v in table.items() if k != "preset"}, str(path))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: write section.key=value.")
+        nested: Any = _parse_value(text)
+        for name in reversed(key.strip().split(".")):
+            nested = {name: nested}
+        config = _merge(config, nested, f"--set {setting}")
+    return config if seed is None else dataclasses.replace(config, seed=seed)
+
+
+def config_from_dict(table: Mapping[str, Any]) -> BuildConfig:
+    """Inverse of `BuildConfig.as_dict`; same errors as `load_config`."""
+    config = BuildConfig.from_preset(table.get("preset", "accurate"))
+    return _merge(config, {k: v for k, v in table.items() if k != "preset"}, "dataset.json")
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _merge(config: C, table: Mapping[str, Any], where: str) -> C:
+    """A copy of a config dataclass with the values of a nested table."""
+    known = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known or key == "preset":
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
+            raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+        kind = known[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: {key} is a section, got {value!r}.")
+            changes[key] = _merge(getattr(config, key), value, where)
+            continue
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise ConfigError(f"{where}: {key} needs {kind.__name__}, got {value!r}.")
+        changes[key] = value
+    return typing.cast(C, dataclasses.replace(config, **changes))  # type: ignore[type-var]
+
+
+def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
+    return f"it must be one of {', '.join(names)}", lambda v: v in names
+
+
+def _between(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
+    return f"it must lie in [{low:g}, {high:g}]", lambda v: low <= v <= high
+
+
+_RULES = (
+    ("preset", *_one_of(*PRESETS)),
+    ("seed", *_between(0, 2**31 - 1)),
+    ("develop.recipe", *_one_of("fixed", "libraw-defaults")),
+    ("develop.demosaic", *_one_of("AHD", "LINEAR", "VNG", "PPG", "DCB", "DHT", "AAHD")),
+    ("colour.method", *_one_of("affine", "idt", "mkl", "none")),
+    ("colour.iterations", *_between(1, 200)),
+    ("colour.samples", *_between(1000, 20_000_000)),
+    ("colour.lut_size", *_between(2, 129)),
+    ("register.iterations", *_between(1, 100_000)),
+    ("register.sampling", *_between(1e-4, 1)),
+    ("register.start_scale", *_between(1 / 64, 1)),
+    ("register.samples", *_between(1000, 50_000_000)),
+    ("register.max_residual_px", *_between(0.001, 1000)),
+    ("tile.size", *_between(8, 4096)),
+    ("tile.stride", *_between(1, 4096)),
+    ("tile.min_std", *_between(0, 255)),
+    ("tile.max_clipped", *_between(0, 1)),
+    ("tile.max_residual_px", *_between(0.001, 1000)),
+    ("limits.decode_memory_mb", *_between(200, 1_000_000)),
+    ("limits.decode_timeout_s", *_between(1, 86_400)),
+    ("limits.max_megapixels", *_between(0.01, 100_000)),
+)

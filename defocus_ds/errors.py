@@ -1,0 +1,78 @@
+"""Every error this package raises on purpose.
+
+DefocusError                      one line: what, where, measured, limit, way out
+├── InputError                    unusable input or options; the command line exits with 2
+│   ├── ConfigError               a key or value in a config file or --set
+│   ├── ShootError                a folder of captures that cannot be used as it is
+│   ├── DatasetError              a dataset folder, manifest or shard that is damaged
+│   └── OpticsError               a forward-model parameter outside its domain
+└── StageFailed                   one scene fails, the rest of the build goes on
+    ├── CaptureUnreadable         a file that is damaged or not what its name says
+    ├── DevelopFailed             decoded, but the levels or the white balance are wrong
+    ├── ColourFailed              no trustworthy colour map
+    ├── RegistrationFailed        no trustworthy alignment
+    └── WorkerDied                memory or time limit, or the process was killed
+"""
+
+__all__ = [
+    "CaptureUnreadable",
+    "ColourFailed",
+    "ConfigError",
+    "DatasetError",
+    "DefocusError",
+    "DevelopFailed",
+    "InputError",
+    "OpticsError",
+    "RegistrationFailed",
+    "ShootError",
+    "StageFailed",
+    "WorkerDied",
+]
+
+
+class DefocusError(Exception):
+    """Base of every deliberate error; its text is one line fit for a person."""
+
+
+class InputError(DefocusError):
+    """The input or the options cannot be used; nothing was done."""
+
+
+class ConfigError(InputError):
+    """A configuration key is unknown or its value is out of range."""
+
+
+class ShootError(InputError):
+    """A folder of captures cannot be used as it is."""
+
+
+class DatasetError(InputError):
+    """A dataset folder, manifest or shard is missing, damaged or of another version."""
+
+
+class OpticsError(InputError):
+    """A forward-model parameter is outside its domain."""
+
+
+class StageFailed(DefocusError):
+    """One scene could not pass a stage; other scenes are unaffected."""
+
+
+class CaptureUnreadable(StageFailed):
+    """A capture is damaged, truncated or not the kind of file its name says."""
+
+
+class DevelopFailed(StageFailed):
+    """A raw was decoded, but its levels or white balance cannot be right."""
+
+
+class ColourFailed(StageFailed):
+    """No trustworthy colour map between the two captures of a pair."""
+
+
+class RegistrationFailed(StageFailed):
+    """No trustworthy alignment between the two captures of a pair."""
+
+
+class WorkerDied(StageFailed):
+    """A worker process hit its memory or time limit, or was killed."""
