@@ -53,13 +53,14 @@ class DevelopConfig:
 class ColourConfig:
     """How the blurred capture gets the colours of the sharp one.
 
-    ``method``: "affine" (robust 3x4 in linear light), "idt" (Pitié 2007 iterative distribution
-    transfer), "mkl" (linear Monge-Kantorovitch) or "none".  ``blur_matched``: the target is the
-    sharp image blurred by the matching disk.  ``regrain``: Pitié's gradient-preserving second
+    ``method``: "response" (one curve a channel, then a robust 3x4 in linear light: the most exact
+    and the most tolerant of misalignment), "affine" (the 3x4 alone), "idt" (Pitié 2007 iterative
+    distribution transfer), "mkl" (linear Monge-Kantorovitch) or "none".  ``blur_matched``: the
+    target is the sharp image blurred by the matching disk.  ``regrain``: Pitié's gradient-preserving second
     step.  ``lut_size``: nodes per axis of the baked 3-D LUT.
     """
 
-    method: str = "idt"
+    method: str = "response"
     blur_matched: bool = True
     regrain: bool = False
     iterations: int = 20
@@ -91,6 +92,8 @@ class TileConfig:
     ``min_std``: below this standard deviation of the sharp crop it is "flat".
     ``max_clipped``: share of pixels at 0 or 255 above which it is "clipped".
     ``max_residual_px``: local residual shift above which it is "misaligned".
+    ``test_share`` and ``val_share``: shares of the scenes, not of the crops.  The paper has no
+    validation scenes, so ``val_share`` is 0 unless asked for.
     """
 
     size: int = 128
@@ -98,6 +101,8 @@ class TileConfig:
     min_std: float = 4.0
     max_clipped: float = 0.25
     max_residual_px: float = 0.5
+    test_share: float = 0.1
+    val_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +151,14 @@ class BuildConfig:
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def digest(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of the canonical JSON form."""
-        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+    def digest(self, *sections: str) -> str:
+        """16 hexadecimal digits of the SHA-256 of the canonical JSON form of the sections.
+
+        Without arguments: the sections that decide the images (not ``tile``, not ``limits``).
+        """
+        named = sections or ("preset", "seed", "develop", "colour", "register")
+        table = {name: value for name, value in self.as_dict().items() if name in named}
+        text = json.dumps(table, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -215,7 +225,7 @@ def _merge(config: C, table: Mapping[str, Any], where: str) -> C:
         if type(value) is not kind:
             raise ConfigError(f"{where}: {key} needs {kind.__name__}, got {value!r}.")
         changes[key] = value
-    return typing.cast(C, dataclasses.replace(config, **changes))  # type: ignore[type-var]
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
 def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
@@ -231,7 +241,7 @@ _RULES = (
     ("seed", *_between(0, 2**31 - 1)),
     ("develop.recipe", *_one_of("fixed", "libraw-defaults")),
     ("develop.demosaic", *_one_of("AHD", "LINEAR", "VNG", "PPG", "DCB", "DHT", "AAHD")),
-    ("colour.method", *_one_of("affine", "idt", "mkl", "none")),
+    ("colour.method", *_one_of("response", "affine", "idt", "mkl", "none")),
     ("colour.iterations", *_between(1, 200)),
     ("colour.samples", *_between(1000, 20_000_000)),
     ("colour.lut_size", *_between(2, 129)),
@@ -245,6 +255,13 @@ _RULES = (
     ("tile.min_std", *_between(0, 255)),
     ("tile.max_clipped", *_between(0, 1)),
     ("tile.max_residual_px", *_between(0.001, 1000)),
+    ("tile.test_share", *_between(0, 1)),
+    ("tile.val_share", *_between(0, 1)),
+    (
+        "tile",
+        "test_share and val_share must not add up to more than 1",
+        lambda v: v.test_share + v.val_share <= 1,
+    ),
     ("limits.decode_memory_mb", *_between(200, 1_000_000)),
     ("limits.decode_timeout_s", *_between(1, 86_400)),
     ("limits.max_megapixels", *_between(0.01, 100_000)),

@@ -51,7 +51,7 @@ def to_linear(values: npt.NDArray[Any], transfer: Transfer = Transfer.SRGB) -> F
         float32 of the same shape, in [0, 1] for values in range.
     """
     if values.dtype in (np.uint8, np.uint16):
-        return _integer_table(values.dtype.itemsize, transfer)[values]
+        return np.asarray(_integer_table(values.dtype.itemsize, transfer)[values])
     return _decode(values.astype(np.float32, copy=False), transfer)
 
 
@@ -91,11 +91,11 @@ def disk_psf(radius_px: float) -> FloatImage:
     if radius_px < 1e-6:
         return np.ones((1, 1), np.float32)
     half = int(np.ceil(radius_px + 0.5)) if radius_px > 0.5 else 1
-    edges = np.arange(-half, half + 2) - 0.5
+    edges = np.arange(-half, half + 2, dtype=np.float64) - 0.5
     quadrant = _disk_area(edges[:, None], edges[None, :], radius_px)
     area = quadrant[1:, 1:] - quadrant[:-1, 1:] - quadrant[1:, :-1] + quadrant[:-1, :-1]
     area = np.maximum(area, 0)
-    return (area / area.sum()).astype(np.float32)
+    return np.asarray(area / area.sum(), np.float32)
 
 
 def blur_disk(linear: npt.NDArray[Any], radius_px: float) -> FloatImage:
@@ -225,7 +225,7 @@ class Warp:
 @cache
 def _integer_table(itemsize: int, transfer: Transfer) -> FloatImage:
     top = 256**itemsize - 1
-    return _decode(np.arange(top + 1, dtype=np.float32) / np.float32(top), transfer)
+    return _decode((np.arange(top + 1) / top).astype(np.float32), transfer)
 
 
 def _decode(x: FloatImage, transfer: Transfer) -> FloatImage:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import DatasetError, InputError
+from defocus_ds.frames import UInt8Image
 
 __all__ = [
     "Receipt",
@@ -24,6 +25,7 @@ __all__ = [
     "sha256_file",
     "write_bytes",
     "write_json",
+    "write_png",
     "write_receipt",
 ]
 
@@ -59,6 +61,23 @@ def write_json(target: Path, value: Any) -> None:
     """Write canonical JSON (sorted keys, two-space indent, final newline) atomically."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(target, (text + "\n").encode())
+
+
+def write_png(target: Path, image: UInt8Image) -> None:
+    """Write (H, W, 3) uint8 RGB as a PNG, atomically; equal pixels give equal bytes.
+
+    Raises:
+        InputError: the name does not end in .png.
+        OSError: the file cannot be written; the text names it.
+    """
+    import cv2
+
+    if target.suffix.lower() != ".png":
+        raise InputError(f"{target}: pictures are written as PNG; give a name ending in .png.")
+    with atomic_path(target) as temporary:
+        options = [cv2.IMWRITE_PNG_COMPRESSION, 4]
+        if not cv2.imwrite(str(temporary), image[..., ::-1].copy(), options):
+            raise OSError(f"{target}: the PNG could not be written; is the disk full?")
 
 
 def read_json(path: Path) -> Any:

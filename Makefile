@@ -1,0 +1,34 @@
+# Everything a fresh machine needs: `make demo`, then `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint install clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+install: $(VENV)/.installed
+
+# The main job on a small simulated shoot: raw files in, aligned pairs, crops and a page out.
+demo: install
+	$(BIN)/defocus-ds simulate $(DEMO)/shoot --scenes 3 --size 1488x992 --seed 1
+	$(BIN)/defocus-ds scan $(DEMO)/shoot
+	$(BIN)/defocus-ds build $(DEMO)/shoot -o $(DEMO)/dataset
+	$(BIN)/defocus-ds crop $(DEMO)/dataset --level low
+	$(BIN)/defocus-ds verify $(DEMO)/dataset
+	$(BIN)/defocus-ds report $(DEMO)/dataset
+
+test: lint
+	$(BIN)/python -m pytest -n auto --durations=10
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(DEMO) $(VENV) .mypy_cache .pytest_cache .ruff_cache

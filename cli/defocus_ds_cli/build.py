@@ -1,0 +1,159 @@
+"""``defocus-ds build``: a shoot becomes a dataset."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from defocus_ds_cli.options import (
+    config_options,
+    echo_json,
+    existing_path,
+    jobs_option,
+    json_option,
+)
+
+if TYPE_CHECKING:
+    from defocus_ds.config import BuildConfig
+    from defocus_ds.pipeline import BuildReport, StageEvent
+    from defocus_ds.pipeline.plan import ScenePlan
+
+__all__ = ["command"]
+
+
+@click.command(
+    "build",
+    epilog="Example: defocus-ds build shoot -o dataset --jobs 4. Stop it at any time; the same "
+    "command goes on where it stopped.",
+)
+@click.argument("shoot", type=existing_path)
+@click.option(
+    "-o",
+    "--output",
+    "dataset",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DATASET",
+    help="Folder of the dataset: a new one, or one to go on with.",
+)
+@config_options
+@jobs_option
+@click.option(
+    "--skip",
+    multiple=True,
+    metavar="SCENE[/LEVEL]",
+    help="Leave a scene or a pair out; it stays in the manifest with this reason. Repeatable.",
+)
+@click.option("--retry-failed", is_flag=True, help="Try scenes again that failed before.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when a pair was rejected, too.")
+@json_option
+def command(
+    shoot: Path,
+    dataset: Path,
+    preset: str | None,
+    config: Path | None,
+    settings: tuple[str, ...],
+    seed: int | None,
+    jobs: int,
+    skip: tuple[str, ...],
+    retry_failed: bool,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Develop, align and colour-match every scene of a shoot.
+
+    SHOOT is a folder of captures: four a scene, one sharp and three defocused. It is only read.
+    Stages: ingest, develop, register, colour, render. A scene that fails is reported and the
+    rest goes on; a pair that cannot be trusted is rejected with its reasons.
+    """
+    from defocus_ds.config import load_config
+    from defocus_ds.pipeline import build
+
+    display = _Display()
+    try:
+        report = build(
+            shoot,
+            dataset,
+            config=load_config(preset, config, settings, seed),
+            jobs=jobs,
+            skip=skip,
+            retry_failed=retry_failed,
+            on_plan=display.plan,
+            on_event=display.event,
+        )
+    finally:
+        display.close()
+    if as_json:
+        echo_json(_as_dict(report))
+    else:
+        _print_report(report)
+    if not report.clean or (strict and report.rejected):
+        sys.exit(1)
+
+
+class _Display:
+    """The bars of a build, once the plan is known."""
+
+    def __init__(self) -> None:
+        self._progress: Any = None
+
+    def plan(self, config: BuildConfig, plans: Sequence[ScenePlan]) -> None:
+        from defocus_ds.pipeline import STAGES
+        from defocus_ds_cli.progress import StageProgress
+
+        stages = STAGES[config.preset]
+        totals = {s: sum(s in plan.todo for plan in plans) for s in stages}
+        resumed = sum(not plan.todo for plan in plans)
+        if resumed:
+            click.echo(f"{resumed} of {len(plans)} scenes are done already.", err=True)
+        changed = sorted({plan.why for plan in plans if "changed" in plan.why})
+        for why in changed:
+            click.echo(f"Redoing scenes: {why}.", err=True)
+        if any(totals.values()):
+            self._progress = StageProgress({s: n for s, n in totals.items() if n}).__enter__()
+
+    def event(self, event: StageEvent) -> None:
+        if event.error:
+            self._progress.say(f"FAILED {event.error}")
+        else:
+            self._progress.advance(event.stage, f"{event.scene} {event.seconds:.1f} s")
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+
+
+def _print_report(report: BuildReport) -> None:
+    for complaint in report.complaints:
+        click.echo(f"{complaint.severity}: {complaint}")
+    click.echo(
+        f"{len(report.scenes)} scenes, {len(report.kept)} pairs kept, "
+        f"{len(report.rejected)} rejected, {len(report.failed)} scenes failed "
+        f"({report.stages_run} stages run)"
+    )
+    for pair, reasons in report.rejected:
+        click.echo(f"  rejected {pair}: {'; '.join(reasons)}")
+    for scene, error in report.failed:
+        click.echo(f"  failed   {scene}: {error}")
+    click.echo(f"Dataset: {report.dataset}")
+    if report.kept:
+        click.echo(f"Next: defocus-ds crop {report.dataset} --level low")
+
+
+def _as_dict(report: BuildReport) -> dict[str, Any]:
+    return {
+        "dataset": str(report.dataset),
+        "scenes": list(report.scenes),
+        "kept": [str(pair) for pair in report.kept],
+        "rejected": {str(pair): list(reasons) for pair, reasons in report.rejected},
+        "failed": dict(report.failed),
+        "complaints": [
+            {"severity": c.severity, "where": c.where, "message": c.message}
+            for c in report.complaints
+        ],
+        "stages_run": report.stages_run,
+    }

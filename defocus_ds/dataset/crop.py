@@ -1,0 +1,295 @@
+"""Crop: a built dataset in, one level's shards, manifest and rejections out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from defocus_ds.config import BuildConfig, TileConfig, config_from_dict
+from defocus_ds.dataset.checksums import read_sums, write_sums
+from defocus_ds.dataset.folders import replaced_folder
+from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
+from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs
+from defocus_ds.dataset.pixels import encode_png, pixels_sha256
+from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, plan_from_manifest
+from defocus_ds.dataset.shards import (
+    MANIFEST_NAME,
+    MANIFEST_SCHEMA,
+    REJECTED_NAME,
+    REJECTED_SCHEMA,
+    ShardWriter,
+    crop_metadata,
+    manifest_metadata,
+)
+from defocus_ds.dataset.split import assign_splits
+from defocus_ds.dataset.tables import table_writer, with_metadata
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import BLURRED_LEVELS, Level, UInt8Image
+from defocus_ds.stages.tile import CODES, Tiles
+from defocus_ds.store import sha256_file
+
+__all__ = ["CropReport", "crop"]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CropReport:
+    """What `crop` did.
+
+    Attributes:
+        folder: where the level's files are.
+        size, stride: of the crops in pixels; stride is None for a rebuild.
+        pairs: number of pairs cropped.
+        kept: split -> crops written.
+        passed: split -> crops that passed every test; empty for a rebuild.
+        rejected: reason -> crops rejected.
+        left_out: pairs not cropped, with their reasons.
+        notes: what a person should know.
+    """
+
+    folder: Path
+    level: Level
+    size: int
+    stride: int | None
+    pairs: int
+    kept: dict[str, int]
+    passed: dict[str, int]
+    rejected: dict[str, int]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+
+def crop(
+    dataset: Path | str,
+    *,
+    level: str = "low",
+    size: int | None = None,
+    stride: int | None = None,
+    train: int | None = None,
+    test: int | None = None,
+    config: TileConfig | None = None,
+    seed: int = 0,
+    manifest: Path | None = None,
+    progress: Progress | None = None,
+) -> CropReport:
+    """Cut the luma crops of one level into ``crops/<level>/``, replacing what was there.
+
+    Args:
+        dataset: folder that `build` made.
+        level: "low", "medium" or "high".
+        size: side in pixels; None takes the configuration's.
+        stride: step in pixels; None takes ``size`` if that is given, else the configuration's.
+        train, test: exact number of crops, balanced over the scenes; None takes all that pass.
+        config: limits and split shares; None takes those in dataset.json.
+        seed: of the splits and of the choice.
+        manifest: rebuild exactly the rows of this file; no other option then decides anything.
+        progress: called with (done, total, label).
+
+    Returns:
+        Counts and reasons.
+
+    Raises:
+        DatasetError: not a built dataset, nothing to crop, or images that are not those named.
+        TooFewCrops: fewer crops pass than ``train`` or ``test`` ask for.
+        ConfigError: a size, stride or limit out of range.
+    """
+    root = Path(dataset)
+    chosen_level = _blurred_level(level)
+    info = read_info(root)
+    rows = read_scenes(root / SCENES_NAME)
+    pairs, left_out = built_pairs(root, rows, chosen_level)
+    if not pairs:
+        reasons = "; ".join(str(item) for item in left_out[:5])
+        raise DatasetError(f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.")
+    notes: list[str] = []
+    stride_used = None
+    if manifest is not None:
+        plan = plan_from_manifest(manifest, pairs, left_out, level=chosen_level)
+        report = _Steps(progress, len(plan.pairs))
+    else:
+        tile = _tile_config(info, config, size, stride)
+        stride_used = tile.stride
+        splits = assign_splits(
+            _croppable(root, rows),
+            seed=seed,
+            test_share=tile.test_share,
+            val_share=tile.val_share,
+        )
+        if splits.forced is not None:
+            notes.append(
+                f"no scene fell into test by its hash: {splits.forced} was made test. "
+                "This may change when scenes are added."
+            )
+        report = _Steps(progress, 2 * len(pairs))
+        plan = plan_from_images(
+            pairs,
+            level=chosen_level,
+            config=tile,
+            splits=splits,
+            wanted={"train": train, "test": test},
+            seed=seed,
+            dataset_digest=sha256_file(root / SCENES_NAME),
+            step=report,
+        )
+        if tile.test_share > 0 and not plan.passed["test"]:
+            notes.append(f"no {level} crop is in test; more scenes give it some.")
+    folder = root / "crops" / chosen_level.value
+    with replaced_folder(folder) as fresh:
+        _write(fresh, plan, report)
+    _refresh_sums(root, rows, chosen_level)
+    return CropReport(
+        folder,
+        chosen_level,
+        plan.record["tile"]["size"],
+        stride_used,
+        len(plan.pairs),
+        plan.counts,
+        plan.passed,
+        plan.rejected,
+        tuple(left_out),
+        tuple(notes),
+    )
+
+
+class _Steps:
+    """Counts pairs for the progress callback."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def __call__(self, label: str) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._total, label)
+
+
+def _blurred_level(name: str) -> Level:
+    for level in BLURRED_LEVELS:
+        if level.value == name:
+            return level
+    raise DatasetError(f"level {name!r}: one of {', '.join(BLURRED_LEVELS)} can be cropped.")
+
+
+def _tile_config(
+    info: dict[str, Any], config: TileConfig | None, size: int | None, stride: int | None
+) -> TileConfig:
+    """The tiling in force, checked."""
+    tile = config if config is not None else config_from_dict(info.get("config", {})).tile
+    if size is not None:
+        tile = dataclasses.replace(tile, size=size, stride=size)
+    if stride is not None:
+        tile = dataclasses.replace(tile, stride=stride)
+    return BuildConfig(tile=tile).tile
+
+
+def _croppable(root: Path, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Scenes with a kept pair at any level: a split must not depend on the level cropped."""
+    for level in BLURRED_LEVELS:
+        for built in built_pairs(root, rows, level)[0]:
+            yield built.pair.scene
+
+
+def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:
+    """Shards, manifest and rejections of a plan."""
+    about = manifest_metadata(plan.record)
+    written = []
+    with ShardWriter.opened(folder, plan.counts, crop_metadata(plan.record)) as shards:
+        for planned in plan.pairs:
+            rows = []
+            if planned.rows.num_rows:
+                sharp, blurred = planned.built.read()
+                for row in planned.rows.to_pylist():
+                    whole, images = _cut(row, sharp, blurred, planned.built)
+                    shards.write(whole | images)
+                    rows.append(whole | _image_hashes(planned.built))
+            written.append(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
+            step(f"cut {planned.built.pair}")
+    schema = with_metadata(MANIFEST_SCHEMA, about)
+    with table_writer(folder / MANIFEST_NAME, schema) as writer:
+        writer.write_table(pa.concat_tables(written).cast(schema))
+    if all(planned.tiles is not None for planned in plan.pairs):
+        schema = with_metadata(REJECTED_SCHEMA, about)
+        with table_writer(folder / REJECTED_NAME, schema) as writer:
+            tables = [_rejected(planned) for planned in plan.pairs]
+            writer.write_table(pa.concat_tables(tables).cast(schema))
+
+
+def _cut(
+    row: dict[str, Any], sharp: UInt8Image, blurred: UInt8Image, built: BuiltPair
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(columns without pixels, columns with them) of one crop.
+
+    A row from a manifest already has its measurements: they are kept, and the pixels must have
+    the hashes it states.
+    """
+    from defocus_ds.measure.sharpness import sharpness_q
+
+    x, y, size = row["x"], row["y"], row["size"]
+    whole = {name: row[name] for name in MANIFEST_SCHEMA.names if name in row}
+    for name in ("image_sha256_sharp", "image_sha256_blurred"):
+        whole.pop(name, None)
+    images = {}
+    for name, image in (("sharp", sharp), ("blurred", blurred)):
+        pixels = np.ascontiguousarray(image[y : y + size, x : x + size])
+        digest = pixels_sha256(pixels)
+        if whole.setdefault(f"sha256_{name}", digest) != digest:
+            raise DatasetError(
+                f"{built.pair} at ({x}, {y}): the {name} crop is {digest[:12]}..., the manifest "
+                f"has {whole[f'sha256_{name}'][:12]}.... The manifest is damaged."
+            )
+        if f"q_{name}" not in whole:
+            whole[f"q_{name}"] = sharpness_q(pixels, kind="reported")
+        path = f"{row['scene']}_{row['level']}_{x}_{y}_{name}.png"
+        images[name] = {"bytes": encode_png(pixels), "path": path}
+    return whole, images
+
+
+def _image_hashes(built: BuiltPair) -> dict[str, str]:
+    return {
+        "image_sha256_sharp": built.sharp_sha256,
+        "image_sha256_blurred": built.blurred_sha256,
+    }
+
+
+def _rejected(planned: PlannedPair) -> Any:
+    """Arrow table of a pair's rejected crops."""
+    tiles = planned.tiles
+    assert isinstance(tiles, Tiles)
+    bad = ~tiles.kept
+    n = int(bad.sum())
+    pair = planned.built.pair
+    return pa.table(
+        [
+            pa.array([pair.scene] * n, pa.string()),
+            pa.array([pair.level.value] * n, pa.string()),
+            pa.array(tiles.xy[bad, 0], pa.int32()),
+            pa.array(tiles.xy[bad, 1], pa.int32()),
+            pa.array([tiles.size] * n, pa.int32()),
+            pa.array([CODES[code] for code in tiles.code[bad]], pa.string()),
+            pa.array(tiles.value[bad], pa.float64()),
+            pa.array(tiles.limit[bad], pa.float64()),
+        ],
+        schema=REJECTED_SCHEMA,
+    )
+
+
+def _refresh_sums(root: Path, rows: list[dict[str, Any]], level: Level) -> None:
+    """Hash only what this run wrote: trusting older hashes keeps damage visible to `verify`."""
+    known = {row["image"]: row["image_sha256"] for row in rows if row["image"] is not None}
+    try:
+        before = read_sums(root)
+    except DatasetError:
+        before = {}
+    for name, digest in before.items():
+        if name.startswith("crops/") and not name.startswith(f"crops/{level.value}/"):
+            known[name] = digest
+    write_sums(root, known)

@@ -1,0 +1,75 @@
+"""What `verify` finds: file, expected, found, repair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Finding", "Findings", "VerifyReport", "repair"]
+
+_SHOWN_PER_FILE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong; ``file`` is relative to the root."""
+
+    file: str
+    expected: str
+    found: str
+    repair: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: expected {self.expected}, found {self.found}. {self.repair}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All findings, and how much was looked at: "files", "images", "pairs", "crops"."""
+
+    root: Path
+    findings: tuple[Finding, ...]
+    checked: dict[str, int]
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings
+
+
+class Findings:
+    """Collects findings; a file with very many of them is cut short, with their number."""
+
+    def __init__(self) -> None:
+        self.checked: Counter[str] = Counter()
+        self._found: list[Finding] = []
+        self._per_file: Counter[str] = Counter()
+
+    def add(self, file: str, expected: str, found: str, advice: str | None = None) -> None:
+        """Record a finding; ``advice`` replaces the usual repair for such a file."""
+        self._per_file[file] += 1
+        if self._per_file[file] <= _SHOWN_PER_FILE:
+            self._found.append(Finding(file, expected, found, advice or repair(file)))
+
+    def all(self) -> tuple[Finding, ...]:
+        """Every finding, by file, with a closing line for each file that was cut short."""
+        rest = [
+            Finding(file, "no further findings", f"{count - _SHOWN_PER_FILE} more", repair(file))
+            for file, count in self._per_file.items()
+            if count > _SHOWN_PER_FILE
+        ]
+        return tuple(sorted([*self._found, *rest], key=lambda finding: finding.file))
+
+
+def repair(file: str) -> str:
+    """How to get a file of a dataset back.
+
+    >>> repair("crops/low/train-00000-of-00001.parquet")
+    'Copy the file again, or run `defocus-ds crop` for level low.'
+    """
+    parts = file.split("/")
+    if parts[0] == "crops" and len(parts) > 2:
+        return f"Copy the file again, or run `defocus-ds crop` for level {parts[1]}."
+    if parts[0] in ("images", "rejected") or file in ("dataset.json", "scenes.parquet"):
+        return "Copy the file again, or run `defocus-ds build` on the shoot."
+    return "Copy the file again."

@@ -1,0 +1,178 @@
+"""Load crops: map-style random access to the shards of one split, safe in worker processes."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defocus_ds.dataset.pixels import decode_png, pixels_sha256
+from defocus_ds.dataset.shards import CROP_SCHEMA, MANIFEST_SCHEMA, find_shards, level_folder
+from defocus_ds.dataset.tables import open_table, read_group
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Crop, UInt8Image
+
+__all__ = ["Crops", "decode_crop", "load_crops"]
+
+_CACHED_GROUPS = 4
+MAX_CROP_SIZE = 4096
+_COLUMNS = [name for name in MANIFEST_SCHEMA.names if name in CROP_SCHEMA.names]
+
+
+def load_crops(root: Path | str, *, level: str, split: str, check: bool = False) -> Crops:
+    """The crops of one level and split.
+
+    Args:
+        root: a built dataset, a release, or a ``crops`` folder.
+        level: "low", "medium" or "high".
+        split: "train", "val" or "test".
+        check: compare every crop's pixels with its SHA-256 when it is read.
+
+    Returns:
+        A sequence of `defocus_ds.frames.Crop`.  It opens no file until it is indexed, pickles
+        small, and reopens its files in every process that it is sent or forked to.
+
+    Raises:
+        DatasetError: the level or split is absent, a shard is missing, damaged or of another
+            format.
+    """
+    return Crops(level_folder(Path(root), level), split, check=check)
+
+
+class Crops:
+    """Map-style access: ``len(crops)``, ``crops[i]``, iteration in order.
+
+    One access reads one row group (32 crops); the last few are kept.  `arrays` decodes all of
+    them at once, for a set that fits in memory.
+    """
+
+    def __init__(self, folder: Path, split: str, *, check: bool = False) -> None:
+        self.folder = folder
+        self.split = split
+        self.check = check
+        self._paths = [shard.path for shard in find_shards(folder, split)]
+        self._groups: list[tuple[int, int]] = []  # (shard, row group) of each start
+        self._starts: list[int] = []
+        self._length = 0
+        for number, path in enumerate(self._paths):
+            with open_table(path, CROP_SCHEMA) as file:
+                for group in range(file.metadata.num_row_groups):
+                    self._groups.append((number, group))
+                    self._starts.append(self._length)
+                    self._length += file.metadata.row_group(group).num_rows
+        self._forget()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Crop:
+        """The crop at ``index``; negative counts from the end.
+
+        Raises:
+            IndexError: out of range.
+            TypeError: not an integer; slices are not supported.
+            DatasetError: damaged; the text names shard and row.
+        """
+        if not isinstance(index, int | np.integer):
+            raise TypeError(f"crops are indexed by an integer, not {type(index).__name__}.")
+        position = int(index) + (self._length if index < 0 else 0)
+        if not 0 <= position < self._length:
+            raise IndexError(f"crop {index} of {self._length}.")
+        group = bisect_right(self._starts, position) - 1
+        row = position - self._starts[group]
+        shard, number = self._groups[group]
+        first = self._starts[group - number]
+        record = self._table(group).slice(row, 1).to_pylist()[0]
+        return decode_crop(
+            record, where=f"{self._paths[shard]}: row {position - first}", check=self.check
+        )
+
+    def __iter__(self) -> Iterator[Crop]:
+        return (self[index] for index in range(self._length))
+
+    def __repr__(self) -> str:
+        return f"Crops({str(self.folder)!r}, {self.split!r}, {self._length} crops)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_files", "_cache", "_process"):
+            state.pop(name)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def arrays(self) -> tuple[UInt8Image, UInt8Image]:
+        """(blurred, sharp), each (N, size, size) uint8: 2 * N * size^2 bytes.
+
+        Raises:
+            DatasetError: as in indexing, or crops of more than one size.
+        """
+        size = self[0].sharp.shape[0]
+        blurred = np.empty((self._length, size, size), np.uint8)
+        sharp = np.empty_like(blurred)
+        for index, crop in enumerate(self):
+            if crop.sharp.shape != (size, size):
+                raise DatasetError(
+                    f"{self.folder}: crops of {size} and {crop.sharp.shape[0]} px in one split."
+                )
+            blurred[index], sharp[index] = crop.blurred, crop.sharp
+        return blurred, sharp
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._files: dict[int, Any] = {}
+        self._cache: OrderedDict[int, Any] = OrderedDict()
+
+    def _table(self, group: int) -> Any:
+        """A row group as an Arrow table, from the cache or the file."""
+        if self._process != os.getpid():
+            self._forget()  # a forked worker must not share its parent's file positions
+        if group in self._cache:
+            self._cache.move_to_end(group)
+            return self._cache[group]
+        shard, number = self._groups[group]
+        path = self._paths[shard]
+        if shard not in self._files:
+            self._files[shard] = open_table(path, CROP_SCHEMA)
+        table = read_group(self._files[shard], number, path=path, schema=CROP_SCHEMA)
+        self._cache[group] = table
+        if len(self._cache) > _CACHED_GROUPS:
+            self._cache.popitem(last=False)
+        return table
+
+
+def decode_crop(record: dict[str, Any], *, where: str, check: bool) -> Crop:
+    """A row of a shard as pixels and the columns without them.
+
+    Args:
+        record: a row of `defocus_ds.dataset.shards.CROP_SCHEMA`.
+        where: what errors call it.
+        check: compare the pixels with the row's SHA-256.
+
+    Raises:
+        DatasetError: a size out of range, a PNG of another size, or pixels of another hash.
+    """
+    size = record["size"]
+    if not 1 <= size <= MAX_CROP_SIZE:
+        raise DatasetError(f"{where}: size {size} px, limit {MAX_CROP_SIZE}.")
+    pixels = {}
+    for name in ("sharp", "blurred"):
+        image = record[name]
+        if image is None or image["bytes"] is None:
+            raise DatasetError(f"{where}: no {name} image.")
+        label = f"{where}: {name}"
+        pixels[name] = decode_png(image["bytes"], size=(size, size), mode="L", where=label)
+        if check and (found := pixels_sha256(pixels[name])) != record[f"sha256_{name}"]:
+            raise DatasetError(
+                f"{label}: pixels have SHA-256 {found[:12]}..., "
+                f"the row says {str(record[f'sha256_{name}'])[:12]}...."
+            )
+    row = {column: record[column] for column in _COLUMNS}
+    return Crop(pixels["blurred"], pixels["sharp"], row)

@@ -1,0 +1,214 @@
+"""dataset.json and scenes.parquet: the rows of a built dataset, and what must hold of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from defocus_ds.dataset.tables import read_table, table_writer
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level
+from defocus_ds.store import atomic_path, read_json
+
+__all__ = [
+    "FORMAT",
+    "INFO_NAME",
+    "SCENES_NAME",
+    "SCENE_SCHEMA",
+    "VERDICTS",
+    "read_info",
+    "read_scenes",
+    "row_problems",
+    "write_scenes",
+]
+
+FORMAT = 1
+INFO_NAME = "dataset.json"
+SCENES_NAME = "scenes.parquet"
+VERDICTS = ("keep", "reject", "failed")
+_MAX_INFO_BYTES = 1 << 26
+_OFFSETS = {level.value: level.offset for level in Level}
+
+SCENE_SCHEMA = pa.schema(
+    [
+        pa.field("scene", pa.string(), nullable=False),
+        pa.field("level", pa.string(), nullable=False),
+        pa.field("offset", pa.int32(), nullable=False),
+        pa.field("image", pa.string()),
+        pa.field("image_sha256", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("source", pa.string()),
+        pa.field("source_sha256", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("make", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("serial", pa.string()),
+        pa.field("lens", pa.string()),
+        pa.field("focal_length_mm", pa.float64()),
+        pa.field("iso", pa.int32()),
+        pa.field("exposure_s", pa.float64()),
+        pa.field("f_number", pa.float64()),
+        pa.field("taken", pa.string()),
+        pa.field("focus_distance_upper_m", pa.float64()),
+        pa.field("focus_distance_lower_m", pa.float64()),
+        pa.field("transfer", pa.string()),
+        pa.field("development", pa.string()),
+        pa.field("colour", pa.string()),
+        pa.field("alignment", pa.string()),
+        pa.field("matrix", pa.list_(pa.float64())),
+        pa.field("radial", pa.float64()),
+        pa.field("blur_radius_px", pa.float64()),
+        pa.field("residual_px", pa.float64()),
+        pa.field("valid_area", pa.list_(pa.int32())),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("reasons", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """dataset.json of a built dataset.
+
+    Raises:
+        DatasetError: missing, not JSON, too large, or of another format version.
+    """
+    path = root / INFO_NAME
+    if not path.is_file():
+        raise DatasetError(
+            f"{root}: no {INFO_NAME}; is this a folder that `defocus-ds build` made?"
+        )
+    if (size := path.stat().st_size) > _MAX_INFO_BYTES:
+        raise DatasetError(f"{path}: {size} bytes, limit {_MAX_INFO_BYTES}.")
+    info = read_json(path)
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        found = info.get("format") if isinstance(info, dict) else type(info).__name__
+        raise DatasetError(f"{path}: format {found!r}, this version reads {FORMAT}.")
+    return info
+
+
+def write_scenes(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write scenes.parquet atomically; the same rows in any order give the same bytes.
+
+    Args:
+        path: the file.
+        rows: one an image, with the columns of `SCENE_SCHEMA`; absent ones are null.
+
+    Raises:
+        DatasetError: an unknown column, a value of the wrong type, or a row that contradicts
+            itself; the text names file, row and column.
+    """
+    for row in rows:
+        for name in row:
+            if name not in SCENE_SCHEMA.names:
+                raise DatasetError(f"{path}: {_name(row)}: column {name!r} is not in the format.")
+    ordered = sorted(rows, key=lambda row: (str(row.get("scene")), _order(row)))
+    columns = []
+    for field in SCENE_SCHEMA:
+        try:
+            columns.append(pa.array([row.get(field.name) for row in ordered], field.type))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise DatasetError(f"{path}: column {field.name!r}: {error}.") from error
+    table = pa.Table.from_arrays(columns, schema=SCENE_SCHEMA)
+    _refuse(path, row_problems(table.to_pylist()))
+    with atomic_path(path) as temporary, table_writer(temporary, SCENE_SCHEMA) as writer:
+        writer.write_table(table)
+
+
+def read_scenes(path: Path) -> list[dict[str, Any]]:
+    """Rows of scenes.parquet, validated, sorted by scene and focus offset.
+
+    Raises:
+        DatasetError: missing or damaged file, another schema, or a row that contradicts itself;
+            the text names file, row and column.
+    """
+    rows: list[dict[str, Any]] = read_table(path, SCENE_SCHEMA).to_pylist()
+    _refuse(path, row_problems(rows))
+    return rows
+
+
+def row_problems(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """What contradicts itself in the rows of scenes.parquet, as (row, column, message)."""
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        name = _name(row)
+        if (row["scene"], row["level"]) in seen:
+            yield name, "level", "a second row for this scene and level"
+        seen.add((row["scene"], row["level"]))
+        for column, message in _problems(row):
+            yield name, column, message
+
+
+def _problems(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(column, message) of one row."""
+    scene, level, verdict = row["scene"], row["level"], row["verdict"]
+    if not scene or scene in (".", "..") or any(c in scene for c in "/\\\0\n\r"):
+        yield "scene", f"{scene!r} is not usable as a folder name"
+    if level not in _OFFSETS:
+        yield "level", f"{level!r} is not one of {', '.join(_OFFSETS)}"
+    if verdict not in VERDICTS:
+        yield "verdict", f"{verdict!r} is not one of {', '.join(VERDICTS)}"
+    elif row["reasons"] is None or (verdict == "keep") == bool(row["reasons"]):
+        yield "reasons", f"{row['reasons']!r} does not go with verdict {verdict!r}"
+    for column, value in row.items():
+        values = value if isinstance(value, list) else [value]
+        if any(v is None for v in values) and isinstance(value, list):
+            yield column, "an entry is null"
+        elif any(isinstance(v, float) and not math.isfinite(v) for v in values):
+            yield column, f"{value!r} is not finite"
+    for column in ("development", "colour", "alignment"):
+        if (text := row[column]) is not None and not _is_json_object(text):
+            yield column, "not a JSON object"
+    if verdict == "keep":
+        yield from _kept_problems(row)
+
+
+def _kept_problems(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a kept image needs: a file of stated size, and an alignment unless it is sharp."""
+    for column in ("image", "image_sha256", "width", "height"):
+        if row[column] is None:
+            yield column, "null, but the image is kept"
+    width, height = row["width"] or 0, row["height"] or 0
+    if width < 1 or height < 1:
+        yield "width", f"{width}x{height} is not the size of an image"
+    digest = row["image_sha256"] or "0" * 64
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        yield "image_sha256", f"{digest!r} is not a SHA-256"
+    if row["level"] == Level.SHARP:
+        return
+    for column in ("blur_radius_px", "residual_px"):
+        if row[column] is None or row[column] < 0:
+            yield column, f"{row[column]!r} for a kept pair"
+    if row["matrix"] is None or len(row["matrix"]) != 6:
+        yield "matrix", f"{row['matrix']!r} does not have six entries"
+    area = row["valid_area"] or []
+    if len(area) != 4 or not (0 <= area[0] < area[2] <= width and 0 <= area[1] < area[3] <= height):
+        yield "valid_area", f"{area} is not a rectangle x0, y0, x1, y1 inside {width}x{height}"
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _refuse(path: Path, problems: Iterator[tuple[str, str, str]]) -> None:
+    found = list(problems)
+    if found:
+        row, column, message = found[0]
+        more = f" ({len(found) - 1} more like it)" if len(found) > 1 else ""
+        raise DatasetError(f"{path}: {row}: column {column!r}: {message}{more}.")
+
+
+def _order(row: Mapping[str, Any]) -> tuple[int, str]:
+    return _OFFSETS.get(str(row.get("level")), 99), str(row.get("level"))
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row.get('scene')}/{row.get('level')}"

@@ -1,0 +1,133 @@
+"""Pairs of a built dataset: which ones can be cropped, and why the others cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from defocus_ds.dataset.pixels import read_luma
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level, Pair, UInt8Image
+from defocus_ds.store import inside
+
+__all__ = ["BuiltPair", "LeftOut", "built_pairs"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPair:
+    """A kept pair of a built dataset, as scenes.parquet describes it.
+
+    Attributes:
+        pair: scene and level.
+        sharp, blurred: image files.
+        sharp_sha256, blurred_sha256: of those files.
+        size: (width, height) in pixels of both.
+        valid_area: (x0, y0, x1, y1) pixels, half-open.
+        residual_grid: rows of x, y, dx, dy in pixels and confidence; may be empty.
+        residual_px, blur_radius_px: of the pair.
+    """
+
+    pair: Pair
+    sharp: Path
+    blurred: Path
+    sharp_sha256: str
+    blurred_sha256: str
+    size: tuple[int, int]
+    valid_area: tuple[int, int, int, int]
+    residual_grid: tuple[tuple[float, ...], ...]
+    residual_px: float
+    blur_radius_px: float
+
+    def read(self) -> tuple[UInt8Image, UInt8Image]:
+        """Luma of the sharp and the blurred image, (H, W) uint8 each; hashes are checked."""
+        sharp = read_luma(self.sharp, size=self.size, sha256=self.sharp_sha256)
+        return sharp, read_luma(self.blurred, size=self.size, sha256=self.blurred_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A pair that is not cropped: "reject", "failed" or "absent", and why."""
+
+    pair: Pair
+    verdict: str
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.pair}: {'; '.join(self.reasons)}"
+
+
+def built_pairs(
+    root: Path, rows: Sequence[Mapping[str, Any]], level: Level
+) -> tuple[list[BuiltPair], list[LeftOut]]:
+    """Every scene of a dataset, sorted by name: its pair at this level, or why there is none.
+
+    Args:
+        root: the dataset.
+        rows: of scenes.parquet, validated.
+        level: a blurred level.
+
+    Raises:
+        DatasetError: an image path that leads outside the dataset, an alignment record that is
+            not one, or two images of a kept pair that differ in size.
+    """
+    named = {(row["scene"], row["level"]): row for row in rows}
+    pairs, left_out = [], []
+    for scene in sorted({row["scene"] for row in rows}):
+        pair = Pair(scene, level)
+        sharp, blurred = named.get((scene, Level.SHARP.value)), named.get((scene, level.value))
+        if obstacle := _obstacle(pair, sharp, blurred):
+            left_out.append(obstacle)
+        elif sharp and blurred:
+            pairs.append(_built(root, pair, sharp, blurred))
+    return pairs, left_out
+
+
+def _obstacle(
+    pair: Pair, sharp: Mapping[str, Any] | None, blurred: Mapping[str, Any] | None
+) -> LeftOut | None:
+    for name, row in (("sharp", sharp), (pair.level.value, blurred)):
+        if row is None:
+            return LeftOut(pair, "absent", (f"absent: no {name} capture",))
+        if row["verdict"] != "keep":
+            return LeftOut(pair, row["verdict"], tuple(row["reasons"]))
+    return None
+
+
+def _built(
+    root: Path, pair: Pair, sharp: Mapping[str, Any], blurred: Mapping[str, Any]
+) -> BuiltPair:
+    size = blurred["width"], blurred["height"]
+    if size != (sharp["width"], sharp["height"]):
+        raise DatasetError(
+            f"{root}: {pair}: {size[0]}x{size[1]} pixels, but the sharp image has "
+            f"{sharp['width']}x{sharp['height']}. Build the scene again."
+        )
+    x0, y0, x1, y1 = blurred["valid_area"]
+    return BuiltPair(
+        pair,
+        inside(root, sharp["image"]),
+        inside(root, blurred["image"]),
+        sharp["image_sha256"],
+        blurred["image_sha256"],
+        size,
+        (x0, y0, x1, y1),
+        tuple(_grid(f"{root}: {pair}", blurred["alignment"])),
+        blurred["residual_px"],
+        blurred["blur_radius_px"],
+    )
+
+
+def _grid(where: str, alignment: str | None) -> Iterator[tuple[float, ...]]:
+    """Nodes of the residual grid; a node with a null entry was not measured."""
+    record = json.loads(alignment or "{}")
+    for node in record.get("residual_grid") or []:
+        if not (isinstance(node, list) and len(node) == 5):
+            raise DatasetError(f"{where}: alignment: residual_grid holds {node!r}, need 5 numbers.")
+        if any(value is None for value in node):
+            continue
+        if not all(isinstance(value, int | float) for value in node):
+            raise DatasetError(f"{where}: alignment: residual_grid holds {node!r}, need numbers.")
+        yield tuple(float(value) for value in node)

@@ -1,0 +1,123 @@
+"""PNG bytes to pixels and back: fixed encoder, and sizes checked before anything is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import UInt8Image
+from defocus_ds.stages.tile import luma
+
+__all__ = ["decode_png", "encode_png", "pixels_sha256", "png_size", "read_luma"]
+
+_MAX_PIXELS = 200_000_000
+_MAX_FILE_BYTES = 1 << 31
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# bits per channel and colour type in the header, by Pillow's name of the mode
+_MODES = {"L": (8, 0), "RGB": (8, 2)}
+
+
+def encode_png(pixels: UInt8Image) -> bytes:
+    """PNG bytes of (H, W) uint8 luma; fixed zlib level, no text, no time."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def png_size(data: bytes, *, mode: str, where: str) -> tuple[int, int]:
+    """(width, height) in pixels that a PNG's header declares; nothing is decoded.
+
+    Args:
+        data: at least the first 33 bytes of the file.
+        mode: "L" or "RGB", 8 bits; anything else is refused.
+        where: what the error calls the image.
+
+    Raises:
+        DatasetError: not a PNG, another kind of pixel, or more than 200 megapixels.
+    """
+    if len(data) < 33 or not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR":
+        raise DatasetError(f"{where}: not a PNG image.")
+    width, height, bits, colour = struct.unpack(">IIBB", data[16:26])
+    if (bits, colour) != _MODES[mode]:
+        raise DatasetError(
+            f"{where}: PNG of {bits} bits and colour type {colour}, need 8-bit {mode}."
+        )
+    if not 0 < width * height <= _MAX_PIXELS:
+        raise DatasetError(f"{where}: declares {width}x{height} pixels, limit {_MAX_PIXELS}.")
+    return width, height
+
+
+def decode_png(data: bytes, *, size: tuple[int, int], mode: str, where: str) -> UInt8Image:
+    """Pixels of a PNG of known size.
+
+    Args:
+        data: the whole file.
+        size: (width, height) in pixels it must declare.
+        mode: "L" or "RGB".
+        where: what the error calls the image.
+
+    Returns:
+        (height, width) or (height, width, 3) uint8.
+
+    Raises:
+        DatasetError: another size or kind than stated, or damaged.
+    """
+    from PIL import PngImagePlugin
+
+    found = png_size(data, mode=mode, where=where)
+    if found != size:
+        raise DatasetError(f"{where}: {found[0]}x{found[1]} pixels, need {size[0]}x{size[1]}.")
+    try:
+        with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
+            image.load()  # type: ignore[no-untyped-call, unused-ignore]
+            pixels = np.asarray(image)
+    # Pillow reports broken chunks as SyntaxError
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        raise DatasetError(f"{where}: damaged PNG ({error}).") from error
+    if pixels.dtype != np.uint8 or pixels.shape[:2] != size[::-1]:
+        raise DatasetError(f"{where}: decoded to {pixels.dtype} {pixels.shape}.")
+    return pixels
+
+
+def read_luma(path: Path, *, size: tuple[int, int], sha256: str | None) -> UInt8Image:
+    """Luma of an image of a built dataset.
+
+    Args:
+        path: 8-bit RGB PNG.
+        size: (width, height) in pixels it must have.
+        sha256: of the file, 64 hexadecimal digits; None skips the comparison.
+
+    Returns:
+        (height, width) uint8.
+
+    Raises:
+        DatasetError: missing, damaged, or not the file that was built.
+    """
+    try:
+        length = path.stat().st_size
+        if length > _MAX_FILE_BYTES:
+            raise DatasetError(f"{path}: {length} bytes, limit {_MAX_FILE_BYTES}.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
+    if sha256 is not None:
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            raise DatasetError(
+                f"{path}: SHA-256 {found[:12]}..., but scenes.parquet has {sha256[:12]}.... "
+                "Build the dataset again to restore the image."
+            )
+    return luma(decode_png(data, size=size, mode="RGB", where=str(path)))
+
+
+def pixels_sha256(pixels: UInt8Image) -> str:
+    """SHA-256 of the pixels in row order, 64 hexadecimal digits."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()

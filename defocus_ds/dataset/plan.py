@@ -1,0 +1,257 @@
+"""Which crops to cut: decided from the images, or read from a manifest.  Nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from defocus_ds.config import TileConfig
+from defocus_ds.dataset.pairs import BuiltPair, LeftOut
+from defocus_ds.dataset.shards import CROP_FORMAT, MANIFEST_SCHEMA
+from defocus_ds.dataset.split import SPLITS, Splits, TooFewCrops, choose
+from defocus_ds.dataset.tables import read_table
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level
+from defocus_ds.stages.tile import Tiles, judge
+
+__all__ = ["CropPlan", "PlannedPair", "plan_from_images", "plan_from_manifest"]
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPair:
+    """The crops to cut from one pair: an Arrow table of rows, and the verdicts behind it."""
+
+    built: BuiltPair
+    rows: Any
+    tiles: Tiles | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CropPlan:
+    """Everything a level's folder will hold, but for the pixels.
+
+    Attributes:
+        level: of the blurred images.
+        pairs: sorted by scene; rows of each by y, then x.
+        passed: split -> crops that passed every test.
+        record: what the files say of how they were made.
+    """
+
+    level: Level
+    pairs: tuple[PlannedPair, ...]
+    passed: dict[str, int]
+    record: dict[str, Any]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Split -> crops to cut; empty splits are left out."""
+        total: Counter[str] = Counter()
+        for pair in self.pairs:
+            total.update(pair.rows.column("split").to_pylist())
+        return {split: total[split] for split in SPLITS if total[split]}
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Reason -> rejected crops."""
+        total: Counter[str] = Counter()
+        for pair in self.pairs:
+            total.update(pair.tiles.counts() if pair.tiles else {})
+        return dict(sorted(total.items()))
+
+
+def plan_from_images(
+    pairs: Sequence[BuiltPair],
+    *,
+    level: Level,
+    config: TileConfig,
+    splits: Splits,
+    wanted: dict[str, int | None],
+    seed: int,
+    dataset_digest: str,
+    step: Step,
+) -> CropPlan:
+    """Judge every crop of every pair, then choose.
+
+    Args:
+        pairs: kept pairs, sorted by scene; one is read at a time.
+        level: theirs.
+        config: size, stride and limits.
+        splits: split of every scene.
+        wanted: split -> exact number of crops, or None for all that pass.
+        seed: of the choice.
+        dataset_digest: recorded.
+        step: called with the name of each pair after it was judged.
+
+    Raises:
+        TooFewCrops: some split has fewer crops than wanted.
+        DatasetError: no crop passes at all, or an image is not what scenes.parquet says.
+    """
+    judged: list[tuple[BuiltPair, Tiles]] = []
+    for built in pairs:
+        sharp, blurred = built.read()
+        tiles = judge(
+            sharp,
+            blurred,
+            valid_area=built.valid_area,
+            residual_grid=np.array(built.residual_grid, np.float64).reshape(-1, 5),
+            residual_px=built.residual_px,
+            config=config,
+        )
+        judged.append((built, tiles))
+        step(f"judged {built.pair}")
+    passing = {
+        split: {
+            built.pair.scene: tiles.xy[tiles.kept]
+            for built, tiles in judged
+            if splits.by_scene[built.pair.scene] == split
+        }
+        for split in SPLITS
+    }
+    passed = {split: sum(map(len, scenes.values())) for split, scenes in passing.items()}
+    _check_enough(passed, wanted, judged, config)
+    planned = []
+    chosen = {
+        split: choose(scenes, _count(wanted.get(split), passed[split]), seed=seed)
+        for split, scenes in passing.items()
+    }
+    for built, tiles in judged:
+        split = splits.by_scene[built.pair.scene]
+        indices = np.flatnonzero(tiles.kept)[chosen[split][built.pair.scene]]
+        planned.append(PlannedPair(built, _rows(built, tiles, indices, split), tiles))
+    record = {
+        "format": CROP_FORMAT,
+        "level": level.value,
+        "dataset_digest": dataset_digest,
+        "tile": asdict(config),
+        "seed": seed,
+        "wanted": wanted,
+    }
+    return CropPlan(level, tuple(planned), passed, record)
+
+
+def plan_from_manifest(
+    path: Path, pairs: Sequence[BuiltPair], left_out: Sequence[LeftOut], *, level: Level
+) -> CropPlan:
+    """Exactly the rows of a manifest.
+
+    Args:
+        path: a manifest.parquet.
+        pairs: kept pairs of the dataset that holds the images.
+        left_out: its other pairs.
+        level: which must be the manifest's.
+
+    Raises:
+        DatasetError: damaged manifest, another level, a scene that the dataset lacks, an image
+            of another hash, or a crop beyond its image; every scene concerned is named.
+    """
+    table = read_table(path, MANIFEST_SCHEMA)
+    record = _record(path, table.schema.metadata)
+    levels = set(table.column("level").to_pylist())
+    if levels - {level.value} or record.get("level") != level.value:
+        raise DatasetError(f"{path}: rows of level {record.get('level')}; use --level with it.")
+    by_scene = {built.pair.scene: built for built in pairs}
+    why = {item.pair.scene: "; ".join(item.reasons) for item in left_out}
+    planned, problems = [], []
+    for scene in sorted(set(table.column("scene").to_pylist())):
+        rows = table.filter(pc.equal(table.column("scene"), scene))
+        built = by_scene.get(scene)
+        if built is None:
+            problems.append(f"{scene} ({why.get(scene, 'not in the dataset')})")
+        elif problem := _mismatch(built, rows):
+            problems.append(f"{scene} ({problem})")
+        else:
+            planned.append(PlannedPair(built, rows))
+    if problems:
+        shown = ", ".join(problems[:10]) + (", ..." if len(problems) > 10 else "")
+        raise DatasetError(
+            f"{path}: {len(problems)} of {len(problems) + len(planned)} scenes cannot be rebuilt: "
+            f"{shown}. The images must be those that the manifest was made from."
+        )
+    plan = CropPlan(level, tuple(planned), {}, record)
+    if unknown := set(table.column("split").to_pylist()) - set(SPLITS):
+        raise DatasetError(f"{path}: unknown split {sorted(unknown)[0]!r}.")
+    return plan
+
+
+def _count(wanted: int | None, passed: int) -> int:
+    return passed if wanted is None else wanted
+
+
+def _check_enough(
+    passed: dict[str, int],
+    wanted: dict[str, int | None],
+    judged: list[tuple[BuiltPair, Tiles]],
+    config: TileConfig,
+) -> None:
+    missing = [
+        f"{split}: {count} asked for, {passed[split]} pass, {count - passed[split]} missing"
+        for split, count in wanted.items()
+        if count is not None and count > passed[split]
+    ]
+    if missing:
+        raise TooFewCrops(
+            f"too few crops from {len(judged)} pairs: {'; '.join(missing)}. "
+            f"A smaller --stride (now {config.stride}), more scenes, or wider limits "
+            "(--set tile.min_std, tile.max_clipped, tile.max_residual_px) give more."
+        )
+    if not any(passed.values()):
+        counts: Counter[str] = Counter()
+        for _, tiles in judged:
+            counts.update(tiles.counts())
+        reasons = ", ".join(f"{n} {code}" for code, n in sorted(counts.items()))
+        raise DatasetError(
+            f"no crop of size {config.size} passes in {len(judged)} pairs ({reasons or 'no place'})"
+            ". Give a smaller --size or other limits with --set tile.KEY=VALUE."
+        )
+
+
+def _rows(built: BuiltPair, tiles: Tiles, indices: Any, split: str) -> Any:
+    """Arrow table of the chosen crops: place, radius and local residual."""
+    n = len(indices)
+    xy = tiles.xy[indices]
+    return pa.table(
+        {
+            "scene": pa.array([built.pair.scene] * n, pa.string()),
+            "level": pa.array([built.pair.level.value] * n, pa.string()),
+            "split": pa.array([split] * n, pa.string()),
+            "x": pa.array(xy[:, 0], pa.int32()),
+            "y": pa.array(xy[:, 1], pa.int32()),
+            "size": pa.array([tiles.size] * n, pa.int32()),
+            "blur_radius_px": pa.array([built.blur_radius_px] * n, pa.float64()),
+            "residual_px": pa.array(tiles.residual_px[indices], pa.float64()),
+        }
+    )
+
+
+def _record(path: Path, metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    try:
+        record = json.loads((metadata or {})[b"defocus_ds"])
+    except (KeyError, ValueError) as error:
+        raise DatasetError(f"{path}: its metadata does not say how it was made.") from error
+    if not isinstance(record, dict) or record.get("format") != CROP_FORMAT:
+        raise DatasetError(f"{path}: made by another version; this one reads {CROP_FORMAT}.")
+    return record
+
+
+def _mismatch(built: BuiltPair, rows: Any) -> str | None:
+    """Why the rows of one scene cannot come from these images."""
+    for name, digest in (("sharp", built.sharp_sha256), ("blurred", built.blurred_sha256)):
+        found = set(rows.column(f"image_sha256_{name}").to_pylist())
+        if found != {digest}:
+            return f"the {name} image is {digest[:12]}..., need {min(found)[:12]}..."
+    size = rows.column("size").to_numpy()
+    for axis, extent in zip("xy", built.size, strict=True):
+        start = rows.column(axis).to_numpy()
+        if (start < 0).any() or (size < 1).any() or (start + size > extent).any():
+            return f"a crop lies beyond its {built.size[0]}x{built.size[1]} image"
+    return None

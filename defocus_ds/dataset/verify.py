@@ -1,0 +1,126 @@
+"""Verify a dataset: every file, row, image and crop against what the others say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from defocus_ds.dataset.checksums import SUMS_NAME, list_files, read_sums
+from defocus_ds.dataset.findings import Finding, Findings, VerifyReport
+from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
+from defocus_ds.dataset.shards import MANIFEST_NAME, shard_files
+from defocus_ds.dataset.verify_crops import CropChecker
+from defocus_ds.dataset.verify_scenes import check_scenes
+from defocus_ds.errors import DatasetError
+from defocus_ds.store import inside, sha256_file
+
+__all__ = ["Finding", "VerifyReport", "verify"]
+
+
+def verify(
+    path: Path | str, *, progress: Callable[[int, int, str], None] | None = None
+) -> VerifyReport:
+    """Check a built dataset, a release, or a folder of crops.
+
+    Checksums; missing and stray files; schemas and counts; image sizes and hashes; complete
+    shards; no scene in two splits at any level; every crop's hash, and its pixels against the
+    images it names; verdicts and ranges.  Reads everything, executes nothing, and checks
+    declared sizes before it allocates.
+
+    Args:
+        path: the folder.
+        progress: called with (done, total, label) for each file and each shard.
+
+    Returns:
+        Findings; a damaged file is a finding, never an exception.
+
+    Raises:
+        DatasetError: the folder does not exist or holds nothing this can check.
+    """
+    root = Path(path)
+    folders = _level_folders(root)
+    is_dataset = any((root / name).exists() for name in (INFO_NAME, SCENES_NAME))
+    if not (is_dataset or folders or (root / SUMS_NAME).exists()):
+        raise DatasetError(
+            f"{root}: neither {INFO_NAME} nor crops nor {SUMS_NAME} here. "
+            "Give the folder that build, crop or release made."
+        )
+    findings = Findings()
+    names = list_files(root)
+    shards = {folder: shard_files(folder) for folder in folders}
+    total = len(names) + sum(len(s) for splits in shards.values() for s in splits.values())
+    done = 0
+
+    def step(label: str) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total, label)
+
+    hashes = _hash_files(root, names, findings, step)
+    if is_dataset or (root / SUMS_NAME).exists():
+        _check_sums(root, hashes, findings)
+    rows = check_scenes(root, hashes, findings) if is_dataset else None
+    checker = CropChecker(root, rows, hashes, findings, step)
+    for folder in folders:
+        checker.check_level(folder, shards[folder])
+    checker.check_splits()
+    return VerifyReport(root, findings.all(), dict(findings.checked))
+
+
+def _level_folders(root: Path) -> list[Path]:
+    """Folders with crops: below ``crops``, directly below, or the folder itself."""
+    if not root.is_dir():
+        raise DatasetError(f"{root}: not a folder.")
+    for parent in (root / "crops", root):
+        if parent.is_dir():
+            found = [f for f in sorted(parent.iterdir()) if f.is_dir() and _has_crops(f)]
+            if found:
+                return found
+    return [root] if _has_crops(root) else []
+
+
+def _has_crops(folder: Path) -> bool:
+    if folder.name.startswith("."):
+        return False
+    return (folder / MANIFEST_NAME).is_file() or bool(shard_files(folder))
+
+
+def _hash_files(
+    root: Path, names: list[str], findings: Findings, step: Callable[[str], None]
+) -> dict[str, str]:
+    """Relative path -> SHA-256 of every file that can be read inside the root."""
+    hashes = {}
+    for name in names:
+        try:
+            hashes[name] = sha256_file(inside(root, name))
+        except DatasetError:
+            findings.add(name, "a file of the dataset", "a link that leads outside of it")
+        except OSError as error:
+            findings.add(name, "a readable file", str(error.strerror))
+        step(f"hashed {name}")
+    findings.checked["files"] = len(hashes)
+    return hashes
+
+
+def _check_sums(root: Path, hashes: dict[str, str], findings: Findings) -> None:
+    advice = "Copy it again, or run `defocus-ds crop` or `build`, which write it."
+    try:
+        sums = read_sums(root)
+    except DatasetError as error:
+        findings.add(SUMS_NAME, "lines '<sha256>  <path inside>'", str(error), advice)
+        return
+    for name, digest in sums.items():
+        found = hashes.get(name)
+        if found is None:
+            path = inside(root, name)
+            found = sha256_file(path) if path.is_file() else "no file"
+        if found != digest:
+            findings.add(name, f"SHA-256 {digest}", found)
+    for name in sorted(set(hashes) - set(sums)):
+        findings.add(
+            name,
+            f"a line in {SUMS_NAME}",
+            "none",
+            f"Remove the file, or refresh {SUMS_NAME} with `defocus-ds crop` or `build`.",
+        )

@@ -1,0 +1,133 @@
+"""Sharpness Q: coherent gradient energy of 8x8 patches, in the three definitions in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.errors import InputError
+
+__all__ = ["PATCH", "SharpnessKind", "coherence_threshold", "sharpness_q", "unit_luma"]
+
+PATCH = 8
+SharpnessKind = Literal["reported", "training", "zhu-milanfar"]
+
+_Gradients = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """``sobel``: Sobel/8 with reflection, else central differences.  ``test_on_energy`` and
+    ``score_on_energy``: eigenvalues of G^T G, else their roots, the singular values of G."""
+
+    sobel: bool
+    test_on_energy: bool
+    score_on_energy: bool
+
+
+_DEFINITIONS: dict[str, _Definition] = {
+    "reported": _Definition(sobel=False, test_on_energy=True, score_on_energy=False),
+    "training": _Definition(sobel=True, test_on_energy=True, score_on_energy=True),
+    "zhu-milanfar": _Definition(sobel=False, test_on_energy=False, score_on_energy=False),
+}
+
+
+def sharpness_q(luma: npt.NDArray[Any], *, kind: SharpnessKind = "reported") -> float:
+    """Mean over all 8x8 patches of s1 * R where R exceeds its threshold, 0 elsewhere.
+
+    G holds a patch's gradients, a row a pixel; s1 >= s2 are its singular values and
+    R = (s1 - s2) / (s1 + s2) its coherence.  "reported" is what the tables of MMSP 2024 show:
+    central differences inside the patch, R of the eigenvalues of G^T G for the test and R of the
+    singular values in the score.  "training" is that paper's loss: Sobel/8 with reflection at the
+    patch's edges, eigenvalues throughout.  "zhu-milanfar" is the metric as its authors gave it:
+    singular values throughout.
+
+    Args:
+        luma: (H, W), uint8 or float in [0, 1]; cropped at the bottom right to multiples of 8.
+        kind: which definition.
+
+    Returns:
+        Q >= 0 for values in [0, 1], dimensionless; 0 for a flat image.
+
+    Raises:
+        InputError: not a single channel, smaller than one patch, not finite, or unknown kind.
+
+    Source:
+        Zhu & Milanfar 2010, "Automatic Parameter Selection for Denoising Algorithms Using a
+        No-Reference Measure of Image Content"; MMSP 2024, equations of the Q loss.
+
+    >>> sharpness_q(np.zeros((16, 16), np.uint8))
+    0.0
+    """
+    if kind not in _DEFINITIONS:
+        raise InputError(f"sharpness_q: kind {kind!r}; known: {', '.join(_DEFINITIONS)}.")
+    definition = _DEFINITIONS[kind]
+    patches = _patches(unit_luma(luma))
+    gx, gy = _sobel(patches) if definition.sobel else _central(patches)
+    total = (gx * gx + gy * gy).sum(axis=(1, 2))
+    gap = np.hypot((gx * gx - gy * gy).sum(axis=(1, 2)), 2 * (gx * gy).sum(axis=(1, 2)))
+    energy = np.stack([(total + gap) / 2, np.maximum(total - gap, 0) / 2])
+    singular = np.sqrt(energy)
+    tested = _coherence(energy if definition.test_on_energy else singular)
+    scored = energy if definition.score_on_energy else singular
+    score = scored[0] * _coherence(scored)
+    return float(np.where(tested > coherence_threshold(kind), score, 0.0).mean())
+
+
+def coherence_threshold(kind: SharpnessKind, *, significance: float = 0.001) -> float:
+    """Coherence that a patch of white noise exceeds with probability ``significance``.
+
+    The training loss of MMSP 2024 approximates Zhu & Milanfar's expression; both are offered.
+
+    >>> round(coherence_threshold("training"), 4), round(coherence_threshold("reported"), 4)
+    (0.2279, 0.234)
+    """
+    tail = significance ** (1 / (PATCH * PATCH - 1))
+    return float(np.sqrt((1 - tail) / (2 if kind == "training" else 1 + tail)))
+
+
+def unit_luma(luma: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """(H, W) uint8 or float as float64 in [0, 1] units.
+
+    Raises:
+        InputError: not one channel, smaller than one patch, another dtype, or not finite.
+    """
+    if luma.ndim != 2 or min(luma.shape) < PATCH:
+        raise InputError(
+            f"luma of shape {luma.shape}: one channel of at least {PATCH}x{PATCH} pixels is needed."
+        )
+    if luma.dtype == np.uint8:
+        return luma.astype(np.float64) / 255
+    if not np.issubdtype(luma.dtype, np.floating):
+        raise InputError(f"luma of type {luma.dtype}: give uint8, or float in [0, 1].")
+    if not np.isfinite(luma).all():
+        raise InputError("luma holds values that are not finite; nothing can be measured on it.")
+    return luma.astype(np.float64)
+
+
+def _patches(luma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N, 8, 8) patches in row order."""
+    rows, columns = luma.shape[0] // PATCH, luma.shape[1] // PATCH
+    grid = luma[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH)
+    return grid.swapaxes(1, 2).reshape(-1, PATCH, PATCH)
+
+
+def _central(patches: npt.NDArray[np.float64]) -> _Gradients:
+    """Central differences inside each patch, one-sided at its edges."""
+    return np.asarray(np.gradient(patches, axis=2)), np.asarray(np.gradient(patches, axis=1))
+
+
+def _sobel(patches: npt.NDArray[np.float64]) -> _Gradients:
+    """Sobel / 8 inside each patch; reflection makes gx 0 on border columns, gy on border rows."""
+    p = np.pad(patches, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    across = p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]
+    down = p[:, :, :-2] + 2 * p[:, :, 1:-1] + p[:, :, 2:]
+    return (across[:, :, 2:] - across[:, :, :-2]) / 8, (down[:, 2:] - down[:, :-2]) / 8
+
+
+def _coherence(pair: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    total = pair[0] + pair[1]
+    return np.asarray((pair[0] - pair[1]) / np.where(total > 0, total, 1.0))

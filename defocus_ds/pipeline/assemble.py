@@ -1,0 +1,158 @@
+"""dataset.json, scenes.parquet and SHA256SUMS, from receipts alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from defocus_ds.config import BuildConfig
+from defocus_ds.frames import Bracket, Level
+from defocus_ds.pipeline.plan import STAGES, current_versions
+from defocus_ds.store import read_receipt, sha256_file, write_json
+
+__all__ = ["FORMAT", "assemble"]
+
+FORMAT = 1
+
+
+def assemble(
+    dataset: Path,
+    brackets: list[Bracket],
+    *,
+    shoot: Path,
+    config: BuildConfig,
+    failures: Mapping[str, str],
+    skipped: Mapping[tuple[str, Level], str],
+) -> list[dict[str, Any]]:
+    """Write the dataset's own files and remove images that no row names.
+
+    Args:
+        brackets: every scene of the shoot, with every capture, skipped ones too.
+        failures: scene -> the error that stopped it.
+        skipped: (scene, level) -> the option that left the pair out.
+
+    Returns:
+        The rows of scenes.parquet.
+    """
+    from defocus_ds.dataset.checksums import write_sums
+    from defocus_ds.dataset.manifest import write_scenes
+
+    rows: list[dict[str, Any]] = []
+    for bracket in brackets:
+        rows += _scene_rows(dataset, bracket, shoot, config, failures, skipped)
+    _remove_unnamed(dataset, {row["image"] for row in rows})
+    write_scenes(dataset / "scenes.parquet", rows)
+    versions: dict[str, str] = {}
+    for stage in STAGES[config.preset]:
+        versions |= current_versions(stage)
+    pairs = [row for row in rows if row["level"] != Level.SHARP]
+    write_json(
+        dataset / "dataset.json",
+        {
+            "format": FORMAT,
+            "preset": config.preset,
+            "config": config.as_dict(),
+            "config_digest": config.digest(),
+            "versions": versions,
+            "scenes": len(brackets),
+            "images": sum(row["image"] is not None for row in rows),
+            "pairs": {
+                verdict: sum(row["verdict"] == verdict for row in pairs)
+                for verdict in ("keep", "reject", "failed")
+            },
+            "digest": sha256_file(dataset / "scenes.parquet"),
+        },
+    )
+    write_sums(
+        dataset, {row["image"]: row["image_sha256"] for row in rows if row["image"] is not None}
+    )
+    return rows
+
+
+def _scene_rows(
+    dataset: Path,
+    bracket: Bracket,
+    shoot: Path,
+    config: BuildConfig,
+    failures: Mapping[str, str],
+    skipped: Mapping[tuple[str, Level], str],
+) -> list[dict[str, Any]]:
+    """One row per capture; a scene without receipts still has its rows and the reason."""
+    failed = failures.get(bracket.scene)
+    receipts = {
+        stage: None if failed else read_receipt(dataset, bracket.scene, stage)
+        for stage in STAGES[config.preset]
+    }
+    results = {stage: receipt.result if receipt else {} for stage, receipt in receipts.items()}
+    hashes = receipts["render"].outputs if receipts["render"] else {}
+    ingested = {c["level"]: c for c in results["ingest"].get("captures", [])}
+    development = results["develop"].get("development")
+    rows = []
+    for capture in bracket:
+        level, info = capture.level, capture.info
+        record = results["develop"].get("captures", {}).get(level, {})
+        alignment = results["register"].get("alignments", {}).get(level, {})
+        if "failed" in alignment:
+            alignment = {}
+        rendered = results["render"].get("images", {}).get(level)
+        if reason := skipped.get((bracket.scene, level)):
+            rendered = {"image": None, "verdict": "reject", "reasons": [f"skipped: {reason}"]}
+        elif rendered is None:
+            reason = failed or "not built"
+            rendered = {"image": None, "verdict": "failed", "reasons": [reason]}
+        distance = info.focus_distance_m or (None, None)
+        warp = alignment.get("matrix")
+        rows.append(
+            {
+                "scene": bracket.scene,
+                "level": str(level),
+                "offset": capture.offset,
+                "image": rendered["image"],
+                "image_sha256": hashes.get(rendered["image"]),
+                "width": record.get("width", info.width),
+                "height": record.get("height", info.height),
+                "source": capture.path.relative_to(shoot).as_posix(),
+                "source_sha256": ingested.get(level, {}).get("sha256"),
+                "kind": info.kind,
+                "make": info.make,
+                "model": info.model,
+                "serial": info.serial,
+                "lens": info.lens,
+                "focal_length_mm": info.focal_length_mm,
+                "iso": info.iso,
+                "exposure_s": info.exposure_s,
+                "f_number": info.f_number,
+                "taken": info.taken,
+                "focus_distance_upper_m": distance[0],
+                "focus_distance_lower_m": distance[1],
+                "transfer": development["transfer"] if development else None,
+                "development": _text({**development, **record} if development else None),
+                "colour": _text(results["colour"].get("colour", {}).get(level)),
+                "alignment": _text(alignment or None),
+                "matrix": [float(v) for row in warp for v in row] if warp else None,
+                "radial": alignment.get("radial"),
+                "blur_radius_px": alignment.get("blur_radius_px"),
+                "residual_px": alignment.get("residual_px"),
+                "valid_area": alignment.get("valid_area"),
+                "verdict": rendered["verdict"],
+                "reasons": rendered["reasons"],
+            }
+        )
+    return rows
+
+
+def _text(record: Any) -> str | None:
+    return None if record is None else json.dumps(record, sort_keys=True, allow_nan=False)
+
+
+def _remove_unnamed(dataset: Path, named: set[str | None]) -> None:
+    """Images of scenes that left the shoot, or of pairs whose verdict changed."""
+    for folder in ("images", "rejected"):
+        for path in sorted((dataset / folder).rglob("*.png")):
+            if path.relative_to(dataset).as_posix() not in named:
+                path.unlink()
+        for path in sorted((dataset / folder).glob("*"), reverse=True):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()

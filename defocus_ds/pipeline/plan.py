@@ -1,0 +1,159 @@
+"""Which stages a scene still needs, decided from its receipts without touching a pixel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from defocus_ds.config import BuildConfig
+from defocus_ds.frames import Bracket
+from defocus_ds.store import Receipt, inside, sha256_bytes
+
+__all__ = [
+    "STAGES",
+    "ScenePlan",
+    "chain_digest",
+    "colour_first",
+    "current_versions",
+    "file_stamps",
+    "plan_scene",
+    "stage_config_digest",
+]
+
+# The paper matched colours first and registered the result; blur-matched colour needs the
+# alignment first.
+STAGES = {
+    "accurate": ("ingest", "develop", "register", "colour", "render"),
+    "paper": ("ingest", "develop", "colour", "register", "render"),
+}
+
+_SECTIONS = {
+    "ingest": ("none",),
+    "develop": ("develop",),
+    "register": ("preset", "seed", "register"),
+    "colour": ("preset", "seed", "colour"),
+    "render": ("none",),
+}
+
+_LIBRARIES = {
+    "ingest": (),
+    "develop": ("rawpy", "opencv-python-headless", "pillow"),
+    "register": ("SimpleITK", "opencv-python-headless", "numpy", "numba"),
+    "colour": ("opencv-python-headless", "numpy", "numba"),
+    "render": ("opencv-python-headless", "numpy", "numba"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScenePlan:
+    """The stages to do, in order, and why the first of them is not done."""
+
+    scene: str
+    todo: tuple[str, ...]
+    why: str = ""
+
+
+def plan_scene(
+    bracket: Bracket,
+    receipts: Mapping[str, Receipt | None],
+    *,
+    config: BuildConfig,
+    dataset: Path,
+) -> ScenePlan:
+    """Compare a scene's receipts with its files and the configuration.
+
+    A stage is done when its receipt names the same inputs, configuration and versions as now
+    and its output files exist with the recorded sizes; everything after the first stage that
+    is not done is to do.
+    """
+    stages = STAGES[config.preset]
+    stale, why = _first_stale(bracket, receipts, config)
+    if stale == len(stages) and _outputs_exist(receipts[stages[-1]], dataset):
+        return ScenePlan(bracket.scene, ())
+    for index, stage in enumerate(stages[:stale]):  # work files are gone once it is rendered
+        if not _outputs_exist(receipts[stage], dataset):
+            return ScenePlan(bracket.scene, stages[index:], why or f"files of {stage} are missing")
+    return ScenePlan(bracket.scene, stages[stale:], why)
+
+
+def colour_first(config: BuildConfig) -> bool:
+    """Whether the blurred capture is recoloured before it is registered."""
+    stages = STAGES[config.preset]
+    return stages.index("colour") < stages.index("register")
+
+
+def file_stamps(bracket: Bracket) -> dict[str, str]:
+    """``{path: "level size mtime_ns"}`` of every capture: changed when a file may have changed."""
+    stamps = {}
+    for capture in bracket:
+        stat = capture.path.stat()
+        stamps[str(capture.path)] = f"{capture.level} {stat.st_size} {stat.st_mtime_ns}"
+    return stamps
+
+
+def chain_digest(receipt: Receipt) -> str:
+    """SHA-256 of what later stages depend on; file stamps are left out of it."""
+    inputs = {} if receipt.stage == "ingest" else receipt.inputs
+    parts = [inputs, receipt.config_digest, receipt.versions, receipt.outputs, receipt.result]
+    return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+
+
+def stage_config_digest(config: BuildConfig, stage: str) -> str:
+    """Digest of the configuration sections that the stage reads."""
+    return config.digest(*_SECTIONS[stage])
+
+
+@cache
+def current_versions(stage: str) -> dict[str, str]:
+    """Versions of this package and of the libraries whose results the stage's bytes depend on."""
+    return {name: _version(name) for name in ("defocus-ds", *_LIBRARIES[stage])}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _first_stale(
+    bracket: Bracket, receipts: Mapping[str, Receipt | None], config: BuildConfig
+) -> tuple[int, str]:
+    """Index of the first stage whose receipt does not hold any more, and why."""
+    stages = STAGES[config.preset]
+    inputs = file_stamps(bracket)
+    for index, stage in enumerate(stages):
+        receipt = receipts.get(stage)
+        why = _why_stale(receipt, stage, inputs, config)
+        if receipt is None or why:
+            return index, why
+        inputs = {"previous": chain_digest(receipt)}
+    return len(stages), ""
+
+
+def _why_stale(
+    receipt: Receipt | None, stage: str, inputs: dict[str, str], config: BuildConfig
+) -> str:
+    if receipt is None:
+        return f"{stage} not done yet"
+    if receipt.inputs != inputs:
+        return f"input of {stage} changed"
+    if receipt.config_digest != stage_config_digest(config, stage):
+        return f"configuration of {stage} changed"
+    if receipt.versions != current_versions(stage):
+        return f"library versions of {stage} changed"
+    return ""
+
+
+def _outputs_exist(receipt: Receipt | None, dataset: Path) -> bool:
+    if receipt is None:
+        return False
+    for name, size in receipt.result.get("sizes", {}).items():
+        path = inside(dataset, name)
+        if not path.is_file() or path.stat().st_size != size:
+            return False
+    return True

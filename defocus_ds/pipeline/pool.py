@@ -1,0 +1,146 @@
+"""Where the work runs: worker processes, depth first, one stage of one scene at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from defocus_ds.errors import StageFailed, WorkerDied
+from defocus_ds.pipeline.plan import ScenePlan
+from defocus_ds.pipeline.scene import StageTask, run_stage
+
+__all__ = ["StageEvent", "auto_jobs", "run_plans"]
+
+WORKER_MEMORY_MB = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class StageEvent:
+    """One stage of one scene ended; ``error`` is empty when it succeeded."""
+
+    scene: str
+    stage: str
+    seconds: float
+    error: str = ""
+
+
+def auto_jobs() -> int:
+    """Workers that fit this machine: one a core, 3 GB each of the memory that is free now."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        meminfo = Path("/proc/meminfo").read_text()
+        free_mb = int(meminfo.split("MemAvailable:")[1].split()[0]) // 1024
+    except (OSError, IndexError, ValueError):
+        return max(1, cores or 1)
+    return max(1, min(cores or 1, free_mb // WORKER_MEMORY_MB))
+
+
+def run_plans(
+    plans: Iterable[ScenePlan],
+    make_task: Callable[[str, str], StageTask],
+    *,
+    jobs: int,
+    on_event: Callable[[StageEvent], None],
+    work: Callable[[StageTask], float] | None = None,
+) -> None:
+    """Run every stage to do; a scene's next stage goes before a new scene's first.
+
+    Args:
+        plans: in the order in which scenes should start.
+        make_task: (scene, stage) -> the task.
+        jobs: worker processes, >= 1.
+        on_event: called in this process as each stage ends.  After a failed stage the
+            scene's later stages are not run.
+        work: what a worker does with a task, returning seconds; default: the stage itself.
+    """
+    work = work or _seconds
+    waiting = [[(plan.scene, stage) for stage in plan.todo] for plan in plans if plan.todo]
+    waiting.reverse()  # a stack: the scene on top is served first
+    alone: list[list[tuple[str, str]]] = []  # were running when a worker died
+    while waiting or alone:
+        if alone:
+            broken = _drain([alone.pop()], make_task, 1, on_event, work)
+            for steps in broken:  # it was alone, so it is the culprit
+                on_event(StageEvent(*steps[0], 0.0, _death_notice(*steps[0])))
+        else:
+            alone = _drain(waiting, make_task, jobs, on_event, work)
+
+
+def _drain(
+    waiting: list[list[tuple[str, str]]],
+    make_task: Callable[[str, str], StageTask],
+    jobs: int,
+    on_event: Callable[[StageEvent], None],
+    work: Callable[[StageTask], float],
+) -> list[list[tuple[str, str]]]:
+    """Run until nothing waits or a worker dies; returns the scenes that were then running."""
+    context = multiprocessing.get_context("spawn")
+    with _one_thread(), ProcessPoolExecutor(jobs, context, _start_worker) as pool:
+        running: dict[Future[float], list[tuple[str, str]]] = {}
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                steps = waiting.pop()
+                running[pool.submit(work, make_task(*steps[0]))] = steps
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                steps = running[future]
+                try:
+                    seconds = future.result()
+                except BrokenProcessPool:
+                    return list(running.values())
+                except StageFailed as error:
+                    del running[future]
+                    on_event(StageEvent(*steps[0], 0.0, str(error)))
+                    continue
+                del running[future]
+                on_event(StageEvent(*steps[0], seconds))
+                if len(steps) > 1:
+                    waiting.append(steps[1:])
+    return []
+
+
+def _seconds(task: StageTask) -> float:
+    return run_stage(task).seconds
+
+
+def _death_notice(scene: str, stage: str) -> str:
+    error = WorkerDied(
+        f"{scene}: {stage}: the worker process died without a word, most likely killed for "
+        "memory. Free memory or use fewer --jobs, then build again with --retry-failed."
+    )
+    return str(error)
+
+
+class _one_thread:  # noqa: N801 - used like a function
+    """Workers inherit one thread a library: speed comes from processes, bytes from order."""
+
+    NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+    def __enter__(self) -> None:
+        self.saved = {name: os.environ.get(name) for name in self.NAMES}
+        os.environ.update(dict.fromkeys(self.NAMES, "1"))
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self.saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends workers without a traceback
+    if sys.platform == "linux":  # a killed build must not leave workers writing behind it
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,0 +1,333 @@
+"""One stage of one scene: read what earlier stages left, call the stage, write, sign."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defocus_ds.config import BuildConfig
+from defocus_ds.errors import (
+    CaptureUnreadable,
+    ColourFailed,
+    DefocusError,
+    RegistrationFailed,
+    StageFailed,
+)
+from defocus_ds.frames import Bracket, Level, UInt8Image
+from defocus_ds.optics import Transfer
+from defocus_ds.pipeline.plan import (
+    STAGES,
+    chain_digest,
+    colour_first,
+    current_versions,
+    file_stamps,
+    stage_config_digest,
+)
+from defocus_ds.store import (
+    Receipt,
+    atomic_path,
+    read_receipt,
+    sha256_file,
+    write_png,
+    write_receipt,
+)
+
+__all__ = ["StageTask", "run_stage", "work_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTask:
+    """Everything a worker needs to do one stage of one scene."""
+
+    dataset: Path
+    shoot: Path
+    bracket: Bracket
+    config: BuildConfig
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a stage leaves: files relative to the dataset, and facts for later stages."""
+
+    result: dict[str, Any]
+    files: tuple[str, ...] = ()
+
+
+def run_stage(task: StageTask) -> Receipt:
+    """Do the stage and write its receipt.
+
+    Raises:
+        StageFailed: the scene cannot pass; the text is one line fit for a person.
+    """
+    started = time.perf_counter()
+    _reset_peak_memory()
+    scene = task.bracket.scene
+    try:
+        done = _STAGE_FUNCTIONS[task.stage](task)
+    except StageFailed:
+        raise
+    except (DefocusError, OSError, MemoryError) as error:
+        raise StageFailed(f"{scene}: {task.stage}: {error or type(error).__name__}") from error
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise StageFailed(
+            f"{scene}: {task.stage}: unexpected {type(error).__name__}: {error} "
+            f"({Path(where.filename).name}:{where.lineno}). Please report this."
+        ) from error
+    sizes = {name: (task.dataset / name).stat().st_size for name in done.files}
+    receipt = Receipt(
+        stage=task.stage,
+        scene=scene,
+        config_digest=stage_config_digest(task.config, task.stage),
+        versions=current_versions(task.stage),
+        inputs=_inputs(task),
+        outputs={name: sha256_file(task.dataset / name) for name in done.files},
+        result={**done.result, "sizes": sizes},
+        seconds=round(time.perf_counter() - started, 3),
+        peak_memory_mb=round(_peak_memory_mb(), 1),
+    )
+    write_receipt(task.dataset, receipt)
+    if task.stage == STAGES[task.config.preset][-1]:
+        shutil.rmtree(work_folder(task.dataset, scene), ignore_errors=True)
+    return receipt
+
+
+def work_folder(dataset: Path, scene: str) -> Path:
+    """Where a scene's developed pixels wait until it is rendered."""
+    return dataset / "work" / scene
+
+
+def _inputs(task: StageTask) -> dict[str, str]:
+    stages = STAGES[task.config.preset]
+    index = stages.index(task.stage)
+    if index == 0:
+        return file_stamps(task.bracket)
+    return {"previous": chain_digest(_receipt(task, stages[index - 1]))}
+
+
+def _receipt(task: StageTask, stage: str) -> Receipt:
+    receipt = read_receipt(task.dataset, task.bracket.scene, stage)
+    if receipt is None:
+        raise StageFailed(
+            f"{task.bracket.scene}: {task.stage} needs the receipt of {stage}, which is missing or "
+            "damaged. Run the same build again."
+        )
+    return receipt
+
+
+def _ingest(task: StageTask) -> _Done:
+    captures = [
+        {
+            "level": str(capture.level),
+            "offset": capture.offset,
+            "file": capture.path.relative_to(task.shoot).as_posix(),
+            "sha256": sha256_file(capture.path),
+            "info": asdict(capture.info),
+        }
+        for capture in task.bracket
+    ]
+    return _Done({"captures": captures})
+
+
+def _develop(task: StageTask) -> _Done:
+    from defocus_ds.stages.develop import develop, plan_development
+
+    ingested = {c["level"]: c["sha256"] for c in _receipt(task, "ingest").result["captures"]}
+    development = plan_development(task.bracket, task.config.develop, limits=task.config.limits)
+    records: dict[str, Any] = {}
+    for capture in task.bracket:
+        record = develop(
+            capture,
+            development=development,
+            limits=task.config.limits,
+            target=task.dataset / _developed_name(task, capture.level),
+        )
+        if record.source_sha256 != ingested[capture.level]:
+            raise CaptureUnreadable(
+                f"{capture.path}: its bytes changed since it was ingested "
+                f"(SHA-256 {record.source_sha256[:12]}, was {ingested[capture.level][:12]}). "
+                "Run build again when the copy is complete."
+            )
+        records[capture.level] = record.to_record()
+    sizes = {(r["width"], r["height"]) for r in records.values()}
+    if len(sizes) > 1:
+        raise StageFailed(
+            f"{task.bracket.scene}: its captures develop to different sizes "
+            f"({', '.join(f'{w}x{h}' for w, h in sorted(sizes))}). One camera, one size."
+        )
+    files = tuple(_developed_name(task, c.level) for c in task.bracket)
+    return _Done({"development": development.to_record(), "captures": records}, files)
+
+
+def _register(task: StageTask) -> _Done:
+    from defocus_ds.stages.register import register
+
+    sharp = _load(task, Level.SHARP)
+    colours = _receipt(task, "colour").result["colour"] if colour_first(task.config) else {}
+    records: dict[str, Any] = {}
+    for pair in task.bracket.pairs:
+        if "failed" in colours.get(pair.level, {}):
+            continue
+        if colours:
+            blurred = np.load(task.dataset / _matched_name(task, pair.level))
+        else:
+            blurred = _load(task, pair.level)
+        try:
+            alignment = register(
+                sharp,
+                blurred,
+                preset=task.config.preset,
+                config=task.config.register,
+                transfer=_transfer(task),
+                seed=_seed(task, pair.level),
+            )
+        except RegistrationFailed as error:
+            records[pair.level] = {"failed": str(error)}
+            continue
+        records[pair.level] = alignment.to_record()
+    return _Done({"alignments": records})
+
+
+def _colour(task: StageTask) -> _Done:
+    from defocus_ds.stages.colour import match_colour
+    from defocus_ds.stages.register import Alignment
+
+    alignments = (
+        {} if colour_first(task.config) else _receipt(task, "register").result["alignments"]
+    )
+    sharp = _load(task, Level.SHARP)
+    records: dict[str, Any] = {}
+    files: list[str] = []
+    for pair in task.bracket.pairs:
+        record = alignments.get(pair.level)
+        if record is not None and "failed" in record:
+            continue
+        blurred = _load(task, pair.level)
+        try:
+            colour = match_colour(
+                blurred,
+                sharp,
+                alignment=None if record is None else Alignment.from_record(record),
+                preset=task.config.preset,
+                config=task.config.colour,
+                transfer=_transfer(task),
+                seed=_seed(task, pair.level),
+            )
+        except ColourFailed as error:
+            records[pair.level] = {"failed": str(error)}
+            continue
+        records[pair.level] = colour.record
+        if colour_first(
+            task.config
+        ):  # regraining needs the whole image, so it cannot wait for the warp
+            name, array = _matched_name(task, pair.level), colour.apply(blurred)
+        else:
+            name, array = _lut_name(task, pair.level), colour.lut
+        _save(task.dataset / name, array)
+        files.append(name)
+    return _Done({"colour": records}, tuple(files))
+
+
+def _render(task: StageTask) -> _Done:
+    from defocus_ds.resample import resample
+    from defocus_ds.stages.register import Alignment
+
+    alignments = _receipt(task, "register").result["alignments"]
+    colours = _receipt(task, "colour").result["colour"]
+    images: dict[str, Any] = {}
+    name = f"images/{task.bracket.scene}/{Level.SHARP}.png"
+    write_png(task.dataset / name, _load(task, Level.SHARP))
+    images[Level.SHARP] = {"image": name, "verdict": "keep", "reasons": []}
+    for pair in task.bracket.pairs:
+        failed = [
+            record["failed"]
+            for record in (alignments.get(pair.level, {}), colours.get(pair.level, {}))
+            if "failed" in record
+        ]
+        if failed:
+            images[pair.level] = {"image": None, "verdict": "reject", "reasons": failed}
+            continue
+        alignment = Alignment.from_record(alignments[pair.level])
+        if colour_first(task.config):
+            matched = np.load(task.dataset / _matched_name(task, pair.level))
+            pixels = resample(matched, alignment.warp)
+        else:
+            lut = np.load(task.dataset / _lut_name(task, pair.level))
+            pixels = resample(_load(task, pair.level), alignment.warp, lut=lut)
+        folder = "images" if alignment.verdict else "rejected"
+        name = f"{folder}/{task.bracket.scene}/{pair.level}.png"
+        write_png(task.dataset / name, pixels)
+        images[pair.level] = {
+            "image": name,
+            "verdict": "keep" if alignment.verdict else "reject",
+            "reasons": list(alignment.verdict.reasons),
+        }
+    files = tuple(entry["image"] for entry in images.values() if entry["image"])
+    return _Done({"images": images}, files)
+
+
+_STAGE_FUNCTIONS: dict[str, Callable[[StageTask], _Done]] = {
+    "ingest": _ingest,
+    "develop": _develop,
+    "register": _register,
+    "colour": _colour,
+    "render": _render,
+}
+
+
+def _developed_name(task: StageTask, level: Level) -> str:
+    return f"work/{task.bracket.scene}/{level}.npy"
+
+
+def _matched_name(task: StageTask, level: Level) -> str:
+    return f"work/{task.bracket.scene}/{level}.matched.npy"
+
+
+def _lut_name(task: StageTask, level: Level) -> str:
+    return f"work/{task.bracket.scene}/{level}.lut.npy"
+
+
+def _load(task: StageTask, level: Level) -> UInt8Image:
+    return np.asarray(np.load(task.dataset / _developed_name(task, level), allow_pickle=False))
+
+
+def _save(path: Path, array: Any) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _transfer(task: StageTask) -> Transfer:
+    return Transfer(_receipt(task, "develop").result["development"]["transfer"])
+
+
+def _seed(task: StageTask, level: Level) -> int:
+    """A stream per pair, so that no pair's numbers depend on which others are built."""
+    import hashlib
+
+    name = f"{task.config.seed}/{task.bracket.scene}/{level}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (2**31 - 1)
+
+
+def _reset_peak_memory() -> None:
+    with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident size since the reset, of this process or of the decoder it started."""
+    decoder = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        return max(own / 1024, decoder)
+    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, decoder)

@@ -1,0 +1,143 @@
+"""The pictures of a scene: overviews, and tiles at full resolution where errors would show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from defocus_ds.frames import UInt8Image
+from defocus_ds.optics import Transfer, blur_disk, to_encoded, to_linear
+from defocus_ds.report.pairs import Shift
+
+__all__ = ["Tile", "choose_tiles", "encode_jpeg", "model_of", "overview"]
+
+OVERVIEW_PX = 640
+TILE_PX = 384
+
+Area = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of the sharp frame and why it is shown."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    why: str
+
+    def cut(self, image: UInt8Image) -> UInt8Image:
+        return image[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def choose_tiles(
+    sharp: UInt8Image, *, area: Area, shifts: Sequence[Shift] = (), size_px: int = TILE_PX
+) -> tuple[Tile, ...]:
+    """Three places to look: the middle, a corner, and where the alignment is worst.
+
+    Of the tiles in each region the one with the most gradient energy is taken, for a flat one
+    hides every error.
+
+    Args:
+        sharp: (H, W, 3) uint8.
+        area: (x0, y0, x1, y1), half-open, to stay inside of.
+        shifts: residual shifts of all pairs; without any, the third tile is the next textured.
+        size_px: side of a tile; smaller where the area is.
+
+    Returns:
+        One to three tiles that do not overlap; none if the area is empty.
+    """
+    x0, y0, x1, y1 = area
+    width, height = min(size_px, x1 - x0), min(size_px, y1 - y0)
+    if width < 1 or height < 1:
+        return ()
+    columns, rows = (x1 - x0) // width, (y1 - y0) // height
+    xs = x0 + (x1 - x0 - columns * width) // 2 + width * np.arange(columns)
+    ys = y0 + (y1 - y0 - rows * height) // 2 + height * np.arange(rows)
+    corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    energy = np.array([_gradient_energy(sharp[y : y + height, x : x + width]) for x, y in corners])
+    centres = corners + (width / 2, height / 2)
+    frame = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    off_axis = np.linalg.norm((centres - frame) / ((x1 - x0) / 2, (y1 - y0) / 2), axis=1)
+    worst = [_worst_shift(shifts, (int(x), int(y), width, height)) for x, y in corners]
+    tiles: list[Tile] = []
+    left = np.ones(len(corners), bool)
+    for why, score in (
+        ("middle", np.where(off_axis <= max(0.5, off_axis.min()), energy, -1.0)),
+        ("corner", np.where(off_axis >= min(1.0, off_axis.max()), energy, -1.0)),
+        (
+            "largest residual shift" if any(worst) else "texture",
+            np.array(worst) if any(worst) else energy,
+        ),
+    ):
+        score = np.where(left, score, -1.0)
+        best = int(score.argmax())
+        if score[best] < 0:
+            continue
+        left[best] = False
+        x, y = (int(v) for v in corners[best])
+        tiles.append(Tile(x, y, width, height, why))
+    return tuple(tiles)
+
+
+def overview(image: UInt8Image, *, long_side_px: int = OVERVIEW_PX) -> UInt8Image:
+    """The image reduced by area averaging; never enlarged."""
+    import cv2
+
+    factor = long_side_px / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def model_of(
+    sharp: UInt8Image, tile: Tile, *, blur_radius_px: float, transfer: Transfer
+) -> UInt8Image:
+    """What the forward model predicts of a tile: the sharp image blurred in linear light.
+
+    The tile is blurred with its surroundings, so its edges are right too.
+    """
+    margin = int(np.ceil(blur_radius_px)) + 2
+    top, left = max(0, tile.y - margin), max(0, tile.x - margin)
+    around = sharp[top : tile.y + tile.height + margin, left : tile.x + tile.width + margin]
+    blurred = to_encoded(blur_disk(to_linear(around, transfer), blur_radius_px), transfer)
+    inner = blurred[tile.y - top :, tile.x - left :][: tile.height, : tile.width]
+    return np.asarray(np.rint(np.clip(inner, 0, 1) * 255), np.uint8)
+
+
+def encode_jpeg(image: UInt8Image, *, quality: int = 90) -> bytes:
+    """(H, W, 3) uint8 RGB as JPEG without chroma subsampling; same pixels, same bytes."""
+    import cv2
+
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), options)
+    assert done
+    return bytes(data)
+
+
+def _gradient_energy(tile: UInt8Image) -> float:
+    green = tile[::2, ::2, 1].astype(np.float32)
+    energy = np.square(np.diff(green, axis=0)).mean() + np.square(np.diff(green, axis=1)).mean()
+    return float(np.nan_to_num(energy))
+
+
+def _worst_shift(shifts: Sequence[Shift], box: tuple[int, int, int, int]) -> float:
+    """Largest confident shift in px inside (x, y, width, height); 0 where none was measured."""
+    x, y, width, height = box
+    return max(
+        (
+            s.length_px
+            for s in shifts
+            if x <= s.x < x + width and y <= s.y < y + height and s.confidence > 0
+        ),
+        default=0.0,
+    )

@@ -1,0 +1,130 @@
+"""Small SVG pictures: the residual-shift field and the convergence of the metric.
+
+They carry their own colours for light and dark, since a page shows them as images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from defocus_ds.report.pairs import Shift, Trace
+
+__all__ = ["shift_plot", "trace_plot"]
+
+_STYLE = (
+    "<style>"
+    "text{font:11px system-ui,sans-serif;fill:#555}"
+    ".frame{fill:none;stroke:#bbb}"
+    ".arrow{stroke:#1f6feb;stroke-width:1.6;fill:none}"
+    ".far{stroke:#d1242f}"
+    ".line{stroke:#1f6feb;stroke-width:1.4;fill:none}"
+    ".split{stroke:#ccc;stroke-dasharray:2 3}"
+    "@media(prefers-color-scheme:dark){"
+    "text{fill:#aaa}.frame{stroke:#555}.arrow,.line{stroke:#6cb6ff}.far{stroke:#ff7b72}"
+    ".split{stroke:#444}}"
+    "</style>"
+)
+_WIDTH = 420.0
+
+
+def shift_plot(
+    shifts: Sequence[Shift], *, size: tuple[int, int], limit_px: float | None = None
+) -> str:
+    """The residual shifts as arrows over the frame, magnified so that the larger ones show.
+
+    Args:
+        shifts: measured shifts, in px of the sharp frame.
+        size: (width, height) of the sharp frame in px.
+        limit_px: shifts longer than this are drawn in the warning colour.
+
+    Returns:
+        An SVG document; the scale is written below the frame.
+    """
+    width, height = size
+    unit = _WIDTH / max(1, width)
+    frame = height * unit
+    lengths = sorted(s.length_px for s in shifts)
+    typical = lengths[int(0.9 * (len(lengths) - 1))] if lengths else 0.0
+    spacing = (width * height / max(1, len(shifts))) ** 0.5 * unit
+    gain = min(0.8 * spacing, 30.0) / max(typical, 1e-3)  # drawn px per px of shift
+    parts = [_open(frame + 18, "residual shift"), _STYLE]
+    parts.append(
+        f'<rect class="frame" x=".5" y=".5" width="{_WIDTH - 1:.1f}" height="{frame:.1f}"/>'
+    )
+    for s in shifts:
+        far = limit_px is not None and s.length_px > limit_px
+        cut = min(1.0, 60.0 / max(gain * s.length_px, 1e-9))
+        x, y = s.x * unit, s.y * unit
+        dx, dy = gain * cut * s.dx, gain * cut * s.dy
+        parts.append(
+            f'<path class="arrow{" far" if far else ""}" '
+            f'opacity="{0.25 + 0.75 * min(1.0, max(0.0, s.confidence)):.2f}" '
+            f'd="M{x:.1f} {y:.1f}l{dx:.1f} {dy:.1f}{_head(dx, dy)}"/>'
+        )
+    note = (
+        f"{len(shifts)} points; arrows magnified {gain / unit:.3g} times; "
+        f"90 % are below {typical:.3f} px"
+        if shifts
+        else "no residual shift was measured"
+    )
+    parts.append(f'<text x="0" y="{frame + 13:.1f}">{escape(note)}</text></svg>')
+    return "".join(parts)
+
+
+def trace_plot(traces: Sequence[Trace]) -> str:
+    """The metric of each stage by iteration, side by side, each on its own scale.
+
+    Args:
+        traces: one per stage or pyramid level, in order.
+
+    Returns:
+        An SVG document.
+    """
+    height, top = 130.0, 18.0
+    parts = [_open(top + height + 18, "registration metric"), _STYLE]
+    if not traces:
+        parts.append('<text x="0" y="14">no metric trace was recorded</text></svg>')
+        return "".join(parts)
+    panel = _WIDTH / len(traces)
+    for index, trace in enumerate(traces):
+        left, low, high = index * panel, min(trace.values), max(trace.values)
+        step = (panel - 8) / (len(trace.values) - 1)
+        scale = height / ((high - low) or 1.0)
+        points = " ".join(
+            f"{left + 4 + i * step:.1f},{top + (high - v) * scale:.1f}"
+            for i, v in enumerate(trace.values)
+        )
+        if index:
+            parts.append(f'<path class="split" d="M{left:.1f} {top:.1f}v{height:.1f}"/>')
+        parts.append(f'<polyline class="line" points="{points}"/>')
+        name = escape(_fitting(trace.name, panel - 8))
+        ends = f"{trace.values[0]:.4g} → {trace.values[-1]:.4g}"
+        parts.append(f'<text x="{left + 4:.1f}" y="12">{name}</text>')
+        parts.append(
+            f'<text x="{left + 4:.1f}" y="{top + height + 13:.1f}">'
+            f"{escape(_fitting(ends, panel - 8))}</text>"
+        )
+    return "".join(parts) + "</svg>"
+
+
+def _open(height: float, label: str) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" '
+        f'role="img" aria-label="{escape(label)}">'
+    )
+
+
+def _head(dx: float, dy: float) -> str:
+    """Two strokes at the tip, a third of the arrow back; a dot when the arrow is tiny."""
+    if dx * dx + dy * dy < 1:
+        return "h1"
+    back, side = 0.3, 0.18
+    ax, ay = -back * dx - side * dy, -back * dy + side * dx
+    bx, by = -back * dx + side * dy, -back * dy - side * dx
+    return f"l{ax:.1f} {ay:.1f}m{-ax:.1f} {-ay:.1f}l{bx:.1f} {by:.1f}"
+
+
+def _fitting(text: str, width: float) -> str:
+    room = max(1, int(width / 6))
+    return text if len(text) <= room else text[: room - 1] + "…"

@@ -1,0 +1,201 @@
+"""`report`: the page on which a person accepts or rejects the pairs of a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level, UInt8Image
+from defocus_ds.report.page import ScenePictures, TilePictures, render_page
+from defocus_ds.report.pairs import PairView, pair_view
+from defocus_ds.report.pictures import Tile, choose_tiles, encode_jpeg, model_of, overview
+from defocus_ds.report.plots import shift_plot, trace_plot
+from defocus_ds.store import inside, read_json, write_bytes, write_json
+
+__all__ = ["report"]
+
+# part of every scene's digest: a change here draws all pictures again
+_PICTURES_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    name: str
+    sharp: str | None
+    pairs: tuple[PairView, ...]
+    digest: str
+
+    @property
+    def folder(self) -> str:
+        """A name that is safe in any file system and URL, whatever the scene is called."""
+        return f"assets/{hashlib.sha256(self.name.encode()).hexdigest()[:12]}"
+
+
+def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | None = None) -> Path:
+    """Write ``report/index.html`` and its pictures; needs no server and no network.
+
+    Pictures of scenes that have not changed since the last report are kept.
+
+    Args:
+        dataset: folder made by `defocus_ds.build`.
+        progress: called with (done, total, scene).
+
+    Returns:
+        The page's path.
+
+    Raises:
+        DatasetError: not a dataset, or an image that its manifest names cannot be read.
+    """
+    from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
+
+    dataset = Path(dataset)
+    facts = read_info(dataset)
+    scenes = _scenes(read_scenes(dataset / SCENES_NAME))
+    folder = dataset / "report"
+    pictures: dict[str, ScenePictures] = {}
+    for index, scene in enumerate(scenes):
+        if progress:
+            progress(index, len(scenes), scene.name)
+        pictures[scene.name] = _draw(scene, dataset, _limit(facts))
+    _remove_others(folder, {scene.folder for scene in scenes})
+    page = folder / "index.html"
+    pairs = [pair for scene in scenes for pair in scene.pairs]
+    html = render_page(dataset.resolve().name, facts, pairs, pictures)
+    write_bytes(page, html.encode())
+    if progress:
+        progress(len(scenes), len(scenes), "index.html")
+    return page
+
+
+def _scenes(rows: Sequence[Mapping[str, Any]]) -> list[_Scene]:
+    """The rows by scene, in the manifest's order."""
+    names = list(dict.fromkeys(row["scene"] for row in rows))
+    scenes = []
+    for name in names:
+        own = [row for row in rows if row["scene"] == name]
+        sharp = next((row["image"] for row in own if row["level"] == Level.SHARP), None)
+        parts = [_PICTURES_VERSION] + [
+            [row[key] for key in ("level", "image", "image_sha256", "alignment")] for row in own
+        ]
+        scenes.append(
+            _Scene(
+                name,
+                sharp,
+                tuple(pair_view(row) for row in own if row["level"] != Level.SHARP),
+                hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
+            )
+        )
+    return scenes
+
+
+def _limit(facts: Mapping[str, Any]) -> float | None:
+    """The residual shift above which crops are rejected, from the dataset's configuration."""
+    try:
+        return float(facts["config"]["tile"]["max_residual_px"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _draw(scene: _Scene, dataset: Path, limit_px: float | None) -> ScenePictures:
+    """Write the scene's pictures unless they are there; the stamp is written last."""
+    folder = dataset / "report" / scene.folder
+    stamp = folder / "stamp.json"
+    try:
+        known = read_json(stamp)
+        if known["digest"] == scene.digest:
+            return ScenePictures.from_record(known["pictures"])
+    except (DatasetError, KeyError, TypeError):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    drawn = _draw_scene(scene, dataset, folder, limit_px)
+    write_json(stamp, {"digest": scene.digest, "pictures": asdict(drawn)})
+    return drawn
+
+
+def _draw_scene(
+    scene: _Scene, dataset: Path, folder: Path, limit_px: float | None
+) -> ScenePictures:
+    plots: dict[str, dict[str, str]] = {}
+    for pair in scene.pairs:
+        if not (pair.shifts or pair.traces):
+            continue
+        plots[pair.level] = {
+            "residual shift": f"{pair.level}-shift.svg",
+            "registration metric": f"{pair.level}-trace.svg",
+        }
+        shifts = shift_plot(pair.shifts, size=pair.size, limit_px=limit_px)
+        write_bytes(folder / f"{pair.level}-shift.svg", shifts.encode())
+        write_bytes(folder / f"{pair.level}-trace.svg", trace_plot(pair.traces).encode())
+    overviews: dict[str, str] = {}
+    tiles: list[Tile] = []
+    drawn: dict[str, list[TilePictures]] = {}
+
+    def save(name: str, image: UInt8Image) -> str:
+        write_bytes(folder / name, encode_jpeg(image))
+        return name
+
+    if scene.sharp is not None:
+        sharp = _read(dataset, scene.sharp)
+        overviews[Level.SHARP] = save("sharp.jpg", overview(sharp))
+        tiles += choose_tiles(
+            sharp,
+            area=_common_area(scene, sharp),
+            shifts=[s for p in scene.pairs for s in p.shifts],
+        )
+        for number, tile in enumerate(tiles):
+            save(f"sharp-{number}.jpg", tile.cut(sharp))
+    for pair in scene.pairs:
+        if pair.image is None or scene.sharp is None:
+            continue
+        blurred = _read(dataset, pair.image)
+        overviews[pair.level] = save(f"{pair.level}.jpg", overview(blurred))
+        drawn[pair.level] = []
+        for number, tile in enumerate(tiles):
+            model = model_of(
+                sharp, tile, blur_radius_px=pair.blur_radius_px or 0.0, transfer=pair.transfer
+            )
+            drawn[pair.level].append(
+                TilePictures(
+                    tile,
+                    f"sharp-{number}.jpg",
+                    save(f"{pair.level}-{number}.jpg", tile.cut(blurred)),
+                    save(f"{pair.level}-{number}-model.jpg", model),
+                )
+            )
+    return ScenePictures(scene.folder, overviews, drawn, plots)
+
+
+def _read(dataset: Path, name: str) -> UInt8Image:
+    import cv2
+
+    path = inside(dataset, name)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) if path.is_file() else None
+    if image is None:
+        raise DatasetError(
+            f"{path}: the manifest names it, but it is missing or damaged. Run build again."
+        )
+    return np.asarray(image, np.uint8)
+
+
+def _common_area(scene: _Scene, sharp: UInt8Image) -> tuple[int, int, int, int]:
+    """What is valid in every pair that has an image; the whole frame if that is nothing."""
+    whole = (0, 0, sharp.shape[1], sharp.shape[0])
+    areas = [p.valid_area for p in scene.pairs if p.image is not None and p.valid_area] + [whole]
+    x0, y0 = (max(area[i] for area in areas) for i in (0, 1))
+    x1, y1 = (min(area[i] for area in areas) for i in (2, 3))
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else whole
+
+
+def _remove_others(folder: Path, named: set[str]) -> None:
+    """Pictures of scenes that are no longer in the dataset."""
+    for path in sorted((folder / "assets").glob("*")):
+        if f"assets/{path.name}" not in named and path.is_dir():
+            shutil.rmtree(path)

@@ -1,0 +1,209 @@
+"""Match the colours of a blurred capture to those of the sharp one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from defocus_ds.config import BuildConfig, ColourConfig
+from defocus_ds.errors import ColourFailed
+from defocus_ds.frames import FloatImage
+from defocus_ds.optics import Transfer, Warp, to_encoded
+from defocus_ds.stages.colour.lut import bake_lut, read_cube, save_cube
+from defocus_ds.stages.colour.quality import assess, correlation
+from defocus_ds.stages.colour.radius import estimate_radius
+from defocus_ds.stages.colour.response import Response, fit_affine, fit_response
+from defocus_ds.stages.colour.samples import (
+    Draw,
+    Samples,
+    as_integers,
+    blur_matched_samples,
+    plain_samples,
+)
+from defocus_ds.stages.colour.transfer import fit_idt, fit_mkl
+
+__all__ = ["Aligned", "ColourMap", "match_colour"]
+
+Area = tuple[int, int, int, int]
+Recolour = Callable[[FloatImage], npt.NDArray[Any]]
+
+_LEAST_CORRELATION = 0.75  # of corresponding colours; below it rows cannot be trusted as pairs
+_FIT_PAIRS = 30_000  # a parametric fit gains nothing from more
+_COARSE = 16  # px averaged where pairs are compared without a matching blur
+
+
+class Aligned(Protocol):
+    """What is needed of an alignment: `defocus_ds.stages.register.Alignment` has it."""
+
+    @property
+    def warp(self) -> Warp: ...
+    @property
+    def blur_radius_px(self) -> float: ...
+    @property
+    def valid_area(self) -> Area: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColourMap:
+    """Takes the colours of a blurred capture to those of its sharp partner.
+
+    Attributes:
+        lut: (N, N, N, 3) float32 indexed [r, g, b], stored values -> stored values.
+        record: JSON-ready account of what was done and how sure it is.
+        regrain: whether `apply` restores the gradients of the image after the LUT.
+    """
+
+    lut: FloatImage
+    record: dict[str, Any] = field(default_factory=dict)
+    regrain: bool = False
+
+    def apply(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Recolour (H, W, 3) uint8, or float32 in [0, 1], in the blurred frame; same type."""
+        from defocus_ds.resample import apply_lut
+        from defocus_ds.stages.colour.regrain import regrain
+
+        graded = apply_lut(image, self.lut)
+        return regrain(image, graded) if self.regrain else graded
+
+    def save_cube(self, path: str | Path) -> None:
+        """Write the LUT as a ``.cube`` file, atomically; a regrain step is not part of it."""
+        save_cube(Path(path), self.lut)
+
+    @classmethod
+    def load_cube(
+        cls, path: str | Path, *, record: dict[str, Any] | None = None, regrain: bool = False
+    ) -> ColourMap:
+        """Read a ``.cube`` file; the LUT of `save_cube` comes back bit for bit.
+
+        Raises:
+            DatasetError: missing, damaged, or not a 3-D LUT.
+        """
+        return cls(read_cube(Path(path)), dict(record or {}), regrain)
+
+
+def match_colour(
+    blurred: npt.NDArray[Any],
+    sharp: npt.NDArray[Any],
+    *,
+    alignment: Aligned | None = None,
+    preset: str = "accurate",
+    config: ColourConfig | None = None,
+    transfer: Transfer = Transfer.SRGB,
+    seed: int = 0,
+) -> ColourMap:
+    """Estimate the map from the blurred capture's colours to the sharp one's.
+
+    Defocus alone narrows the distribution of colours, so a blur-matched comparison takes the
+    sharp image blurred by the matching disk in linear light as its target.
+
+    Args:
+        blurred: (H, W, 3) uint8, uint16 or float in [0, 1].
+        sharp: (h, w, 3), the same.
+        alignment: where the sharp frame's points lie in the blurred one, and the blur radius;
+            without it the two images count as aligned and the radius is estimated.
+        preset: where ``config`` comes from if it is not given.
+        config: method and its settings.
+        transfer: curve of the stored values.
+        seed: of the places sampled and of the rotations.
+
+    Returns:
+        The map, with its record.
+
+    Raises:
+        ColourFailed: wrong shapes, too small a common area, or nothing unclipped to compare.
+    """
+    config = config or BuildConfig.from_preset(preset).colour
+    pixels, reference = as_integers(blurred, "the blurred image"), as_integers(sharp, "the sharp")
+    notes: list[str] = []
+    warp, area = _geometry(pixels, reference, alignment)
+    radius, origin = _radius(pixels, reference, alignment, config, transfer)
+    draw = Draw(area, config.samples, transfer, seed)
+    if config.blur_matched:
+        pairs = blur_matched_samples(pixels, reference, warp=warp, radius_px=radius, draw=draw)
+    else:
+        pairs = blur_matched_samples(
+            pixels, reference, warp=warp, radius_px=0.0, averaged=_COARSE, draw=draw
+        )
+    single = config.blur_matched or config.method in ("affine", "response", "none")
+    cloud = pairs if single else plain_samples(pixels, reference, draw=draw)
+    recolour, method = _fit(config, cloud, transfer, seed, notes)
+    lut = bake_lut(recolour, config.lut_size)
+    record = {
+        "method": method,
+        "asked": config.method,
+        "target": "sharp blurred by the disk" if config.blur_matched else "sharp",
+        "radius_px": radius if config.blur_matched else None,
+        "radius_from": origin,
+        "regrain": config.regrain,
+        "transfer": str(transfer),
+        "iterations": config.iterations if method == "idt" else None,
+        "lut_size": config.lut_size,
+        "seed": seed,
+        **assess(pairs, lut, transfer),
+        "notes": notes,
+    }
+    return ColourMap(lut, record, config.regrain)
+
+
+def _geometry(
+    blurred: npt.NDArray[Any], sharp: npt.NDArray[Any], alignment: Aligned | None
+) -> tuple[Warp, Area]:
+    if alignment is not None:
+        x0, y0, x1, y1 = (int(v) for v in alignment.valid_area)
+        return alignment.warp, (x0, y0, x1, y1)
+    if blurred.shape != sharp.shape:
+        raise ColourFailed(
+            f"the blurred image is {blurred.shape[1]} x {blurred.shape[0]}, the sharp "
+            f"{sharp.shape[1]} x {sharp.shape[0]}: without an alignment they must be equal. "
+            "Register the pair first."
+        )
+    size = sharp.shape[1], sharp.shape[0]
+    return Warp.identity(size), (0, 0, *size)
+
+
+def _radius(
+    blurred: npt.NDArray[Any],
+    sharp: npt.NDArray[Any],
+    alignment: Aligned | None,
+    config: ColourConfig,
+    transfer: Transfer,
+) -> tuple[float, str | None]:
+    """The radius that the target is blurred with, and where it comes from."""
+    if not config.blur_matched:
+        return 0.0, None
+    if alignment is not None:
+        return float(alignment.blur_radius_px), "alignment"
+    return estimate_radius(blurred, sharp, transfer=transfer), "gradient energy"
+
+
+def _fit(
+    config: ColourConfig, cloud: Samples, transfer: Transfer, seed: int, notes: list[str]
+) -> tuple[Recolour, str]:
+    """The map as a function of stored values, and the method that was used in the end."""
+    method = config.method
+    if method == "none":
+        return (lambda colours: colours), method
+    if method in ("affine", "response"):
+        found = correlation(cloud, transfer)
+        if found >= _LEAST_CORRELATION:
+            step = -(-len(cloud.blurred) // _FIT_PAIRS)
+            source, target = cloud.blurred[::step], cloud.target[::step]
+            if method == "response":
+                return fit_response(source, target, transfer=transfer).apply, method
+            matrix = fit_affine(source, target, transfer=transfer)
+            return Response.affine(matrix, transfer).apply, method
+        notes.append(
+            f"correspondence: correlation {found:.2f} of the two images' colours, need "
+            f"{_LEAST_CORRELATION}; {method} needs corresponding places, mkl was used instead"
+        )
+        method = "mkl"
+    source = to_encoded(cloud.blurred, transfer)
+    target = to_encoded(cloud.target, transfer)
+    if method == "mkl":
+        matrix = fit_mkl(source, target)
+        return (lambda colours: colours @ matrix[:, :3].T + matrix[:, 3]), method
+    return fit_idt(source, target, iterations=config.iterations, seed=seed).apply, method

@@ -1,0 +1,88 @@
+"""What a colour map did, and how sure it is: the measured half of its record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.frames import FloatImage
+from defocus_ds.optics import Transfer, to_encoded, to_linear
+from defocus_ds.resample import apply_lut
+from defocus_ds.stages.colour.samples import Samples
+
+__all__ = ["assess", "correlation"]
+
+_COMPARED = 20_000  # pairs on which colour differences are computed
+
+
+def correlation(pairs: Samples, transfer: Transfer) -> float:
+    """Correlation of the mean stored value over corresponding places; 0 for a flat scene."""
+    a = to_encoded(pairs.blurred, transfer).mean(axis=1, dtype=np.float64)
+    b = to_encoded(pairs.target, transfer).mean(axis=1, dtype=np.float64)
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-12))
+
+
+def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any]:
+    """Measure a map on corresponding low-passed colours.
+
+    Args:
+        pairs: paired colours in linear light.
+        lut: (N, N, N, 3) the map.
+        transfer: curve of the stored values.
+
+    Returns:
+        JSON-ready: ``samples``, ``averaged_px``, ``clipped_share``, ``correlation``, ``gains``
+        (ratio of mean light per channel), ``matrix`` (3x4 in linear light, least-squares
+        approximation of the map), ``displacement_levels`` (mean and max of 255, over the
+        colours sampled), ``ciede2000`` (mean before and after) and ``contrast`` (standard
+        deviation of L* over that of the target, before and after).
+    """
+    from skimage.color import rgb2lab
+
+    step = max(1, len(pairs.blurred) // _COMPARED)
+    before = np.clip(to_encoded(pairs.blurred[::step], transfer), 0, 1)
+    target = np.clip(to_encoded(pairs.target[::step], transfer), 0, 1)
+    after = apply_lut(before[None], lut)[0]
+    moved = np.abs(after - before) * 255
+    light = to_linear(before, transfer)
+    rows = np.column_stack([light, np.ones(len(light))])
+    matrix = np.linalg.lstsq(rows, to_linear(after, transfer).astype(np.float64), rcond=None)[0].T
+
+    # L*a*b* of the stored values as sRGB: the curves differ too little to change a difference
+    lab = [rgb2lab(colours[None])[0] for colours in (before, after, target)]
+    spread = [max(float(image[:, 0].std()), 1e-6) for image in lab]
+    means = (
+        pairs.blurred.mean(axis=0, dtype=np.float64),
+        pairs.target.mean(axis=0, dtype=np.float64),
+    )
+    return {
+        "samples": len(pairs.blurred),
+        "averaged_px": pairs.averaged,
+        "clipped_share": _short(pairs.clipped_share),
+        "correlation": _short(correlation(pairs, transfer)),
+        "gains": _short(means[1] / np.maximum(means[0], 1e-6)),
+        "matrix": _short(matrix),
+        "displacement_levels": {"mean": _short(moved.mean()), "max": _short(moved.max())},
+        "ciede2000": {
+            "before": _short(_ciede2000(lab[0], lab[2])),
+            "after": _short(_ciede2000(lab[1], lab[2])),
+        },
+        "contrast": {
+            "before": _short(spread[0] / spread[2]),
+            "after": _short(spread[1] / spread[2]),
+        },
+    }
+
+
+def _ciede2000(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    from skimage.color import deltaE_ciede2000
+
+    return float(deltaE_ciede2000(a, b).mean())  # type: ignore[no-untyped-call]
+
+
+def _short(value: npt.ArrayLike) -> Any:
+    """Five decimals: enough to judge by, and free of the last digits that machines differ in."""
+    return np.round(np.asarray(value, np.float64), 5).tolist()

@@ -1,0 +1,177 @@
+"""Robust fits between corresponding colours: an affine map of linear light, and response curves.
+
+A change of light or white balance is a matrix in linear light.  A change of the camera's tone
+curve is one curve a channel before it.  Both are fitted to pairs of low-passed colours with
+Geman-McClure weights, so that misaligned and moved parts of the scene do not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.errors import ColourFailed
+from defocus_ds.frames import FloatImage
+from defocus_ds.optics import Transfer, to_encoded, to_linear
+
+__all__ = ["Response", "fit_affine", "fit_response"]
+
+Matrix = npt.NDArray[np.float64]
+
+_INTERVALS = 6  # of the cubic B-spline of a response curve
+_STIFFNESS = 0.01  # weight of the curve's squared second differences against the mean residual
+_ANCHOR = 1e-5  # weight that keeps an undetermined coefficient where it was
+_LEAST_SLOPE = 0.1  # of a response curve; below it the fit is not believed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Response:
+    """One curve a channel on stored values, then a 3x4 matrix in linear light.
+
+    Attributes:
+        curves: (3, K) cubic B-spline coefficients of what each curve adds to the stored value;
+            all 0 for a purely affine map.
+        matrix: (3, 4) float64, linear light of the blurred capture -> of the sharp one.
+        transfer: curve of the stored values.
+    """
+
+    curves: Matrix
+    matrix: Matrix
+    transfer: Transfer
+
+    @classmethod
+    def affine(cls, matrix: Matrix, transfer: Transfer) -> Response:
+        """The map without curves."""
+        return cls(np.zeros((3, _INTERVALS + 3)), matrix, transfer)
+
+    def apply(self, colours: npt.ArrayLike) -> FloatImage:
+        """Map (..., 3) stored values in [0, 1]; float32 of the same shape, not clipped."""
+        values = np.asarray(colours, np.float64)
+        bent = values + np.stack(
+            [_basis(values[..., c]) @ self.curves[c] for c in range(3)], axis=-1
+        )
+        linear = to_linear(bent, self.transfer)
+        return to_encoded(linear @ self.matrix[:, :3].T + self.matrix[:, 3], self.transfer)
+
+
+def fit_affine(
+    source: npt.NDArray[Any], target: npt.NDArray[Any], *, transfer: Transfer = Transfer.SRGB
+) -> Matrix:
+    """Robust affine map between corresponding colours in linear light.
+
+    Iteratively reweighted least squares (Geman-McClure), residuals measured in stored values so
+    that dark and light colours count as they are seen.
+
+    Args:
+        source: (N, 3) linear light.
+        target: (N, 3) linear light, row by row the same places.
+        transfer: curve of the stored values.
+
+    Returns:
+        (3, 4) float64: matrix and offset, ``colour @ m[:, :3].T + m[:, 3]``.
+
+    Raises:
+        ColourFailed: fewer than 16 pairs.
+    """
+    return _fit(source, target, transfer, stiffness=None).matrix
+
+
+def fit_response(
+    source: npt.NDArray[Any], target: npt.NDArray[Any], *, transfer: Transfer = Transfer.SRGB
+) -> Response:
+    """Robust response curves and matrix between corresponding colours.
+
+    Gauss-Newton with the weights of `fit_affine`; the curves are stiffened until they rise, so
+    colours that no sample covers follow a straight line.  Arguments and errors as `fit_affine`.
+    """
+    for stiffness in (_STIFFNESS, 30 * _STIFFNESS, 1000 * _STIFFNESS):
+        response = _fit(source, target, transfer, stiffness=stiffness)
+        grid = np.linspace(0, 1, 257)
+        bent = grid[:, None] + _basis(grid) @ response.curves.T
+        if np.diff(bent, axis=0).min() * 256 > _LEAST_SLOPE:
+            return response
+    return _fit(source, target, transfer, stiffness=None)
+
+
+def _fit(
+    source: npt.NDArray[Any],
+    target: npt.NDArray[Any],
+    transfer: Transfer,
+    *,
+    stiffness: float | None,
+) -> Response:
+    if source.shape != target.shape or source.ndim != 2 or len(source) < 16:
+        raise ColourFailed(
+            f"colour pairs of shape {source.shape} and {target.shape}: need at least 16 rows of 3."
+        )
+    matrix = np.eye(3, 4) * (target.mean(axis=0) / np.maximum(source.mean(axis=0), 1e-6))[:, None]
+    size = _INTERVALS + 3
+    curves = np.zeros((3, size))
+    stored = to_encoded(source, transfer).astype(np.float64)
+    bases = [_basis(stored[:, c]) for c in range(3)]
+    slope = _slope(to_encoded, target, transfer)
+    bend = np.diff(np.eye(size), 2, axis=0)
+    for _ in range(8):
+        bent = stored + np.stack([bases[c] @ curves[c] for c in range(3)], axis=-1)
+        light = to_linear(bent, transfer).astype(np.float64)
+        residual = (target - light @ matrix[:, :3].T - matrix[:, 3]) * slope
+        weight = _geman_mcclure(residual)
+        total = weight.sum()
+        columns = 12 if stiffness is None else 12 + 3 * size
+        prior = np.eye(columns) * _ANCHOR * total
+        prior[range(0, 12, 5), range(0, 12, 5)] = 0  # gains are free
+        pull = np.concatenate([matrix.ravel(), curves.ravel()])[:columns]
+        normal, right = prior.copy(), -prior @ pull
+        right[range(0, 12, 5)] = 0
+        if stiffness is not None:
+            decode = _slope(to_linear, bent, transfer)
+            for k in range(3):
+                block = slice(12 + k * size, 12 + (k + 1) * size)
+                normal[block, block] += stiffness * total * bend.T @ bend
+                right[block] -= stiffness * total * bend.T @ (bend @ curves[k])
+        for c in range(3):
+            jacobian = np.zeros((len(source), columns))
+            jacobian[:, 4 * c : 4 * c + 3] = light
+            jacobian[:, 4 * c + 3] = 1
+            if stiffness is not None:
+                for k in range(3):
+                    block = slice(12 + k * size, 12 + (k + 1) * size)
+                    jacobian[:, block] = matrix[c, k] * decode[:, k, None] * bases[k]
+            jacobian *= slope[:, c, None]
+            weighted = jacobian * weight[:, None]
+            normal += jacobian.T @ weighted
+            right += weighted.T @ residual[:, c]
+        step = np.linalg.solve(normal + np.eye(columns) * 1e-12 * total, right)
+        matrix = matrix + step[:12].reshape(3, 4)
+        if stiffness is not None:
+            curves = curves + step[12:].reshape(3, size)
+        if np.abs(step).max() < 1e-7:
+            break
+    return Response(curves, matrix, transfer)
+
+
+def _geman_mcclure(residual: Matrix) -> Matrix:
+    """Weights in (0, 1] of rows of residuals, by their own robust scale."""
+    scale = 1.5 * 1.4826 * np.median(np.abs(residual)) + 1e-4
+    return np.asarray(1 / (1 + (residual**2).mean(axis=1) / scale**2) ** 2)
+
+
+def _slope(curve: Any, values: npt.NDArray[Any], transfer: Transfer) -> Matrix:
+    step = 1e-3
+    high = curve(np.asarray(values, np.float64) + step, transfer).astype(np.float64)
+    return np.asarray((high - curve(np.asarray(values) - step, transfer)) / (2 * step))
+
+
+def _basis(values: npt.NDArray[Any]) -> Matrix:
+    """(..., K) uniform cubic B-splines on [0, 1]."""
+    at = np.clip(values, 0, 1) * _INTERVALS
+    first = np.minimum(at.astype(np.int64), _INTERVALS - 1)
+    t = at - first
+    parts = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    out = np.zeros((*np.shape(values), _INTERVALS + 3))
+    for k, part in enumerate(parts):
+        np.put_along_axis(out, (first + k)[..., None], (part / 6)[..., None], axis=-1)
+    return out

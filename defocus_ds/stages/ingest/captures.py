@@ -1,0 +1,138 @@
+"""The capture files of a folder and their headers, with a complaint for each bad one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from defocus_ds.config import LimitsConfig
+from defocus_ds.errors import StageFailed
+from defocus_ds.frames import Complaint
+from defocus_ds.stages.decoding import run_decoder
+from defocus_ds.stages.ingest.groups import Found, natural_key
+from defocus_ds.stages.ingest.header import (
+    IMAGE_SUFFIXES,
+    RAW_SUFFIXES,
+    UNREAD_SUFFIXES,
+    Header,
+    read_header,
+)
+
+__all__ = ["Progress", "find_captures", "list_remarks", "read_headers", "without_twins"]
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+
+def find_captures(root: Path) -> tuple[list[str], list[Complaint]]:
+    """Capture files under the root, relative to it, in natural order.
+
+    Names that start with a dot are hidden, folders also with an underscore (cameras begin
+    the names of Adobe RGB files with one).  Linked folders are not entered.
+    """
+    complaints: list[Complaint] = []
+    rels: list[str] = []
+
+    def refuse(error: OSError) -> None:
+        complaints.append(
+            Complaint(
+                "error",
+                str(error.filename),
+                f"the folder cannot be read ({error.strerror}). Check its permissions.",
+            )
+        )
+
+    for folder, below, names in os.walk(root, onerror=refuse):
+        below[:] = sorted(n for n in below if not n.startswith((".", "_")))
+        for name in names:
+            path = Path(folder, name)
+            suffix = path.suffix.lower()
+            rel = path.relative_to(root).as_posix()
+            if name.startswith("."):
+                continue
+            if suffix in RAW_SUFFIXES | IMAGE_SUFFIXES and not path.is_dir():
+                rels.append(rel)
+            elif suffix in UNREAD_SUFFIXES:
+                complaints.append(
+                    Complaint(
+                        "warning",
+                        rel,
+                        f"{suffix} files are not read. Convert it to PNG or TIFF if it belongs "
+                        "to a scene.",
+                    )
+                )
+    return sorted(rels, key=natural_key), complaints
+
+
+def without_twins(rels: list[str], listed: set[str]) -> tuple[list[str], list[Complaint]]:
+    """Leave out the JPEG a camera writes beside a raw of the same name."""
+    raws = {Path(r).with_suffix("").as_posix() for r in rels if _is_raw(r) and r not in listed}
+    raws |= {Path(r).with_suffix("").as_posix() for r in listed if _is_raw(r)}
+    twins = [
+        r
+        for r in rels
+        if r not in listed and not _is_raw(r) and Path(r).with_suffix("").as_posix() in raws
+    ]
+    if not twins:
+        return rels, []
+    message = f"{len(twins)} files beside a raw of the same name are left out; the raws are used."
+    return [r for r in rels if r not in set(twins)], [Complaint("warning", twins[0], message)]
+
+
+def _is_raw(rel: str) -> bool:
+    return Path(rel).suffix.lower() in RAW_SUFFIXES
+
+
+def read_headers(
+    root: Path, rels: Sequence[str], limits: LimitsConfig, tell: Progress
+) -> tuple[list[Found], list[Complaint]]:
+    """Read every header; a file that cannot be read has a complaint and no header."""
+    found: list[Found] = []
+    complaints: list[Complaint] = []
+    for done, rel in enumerate(rels):
+        tell("headers", done, len(rels))
+        header: Header | None = None
+        try:
+            header = read_header(root / rel, limits=limits)
+            if header.needs_libraw:
+                header = _complete(root / rel, header, limits)
+        except StageFailed as error:
+            header = None
+            # the message starts with the file's name, which the complaint has already
+            complaints.append(
+                Complaint("error", rel, str(error).removeprefix(f"{Path(rel).name}: "))
+            )
+        found.append(Found(rel, header))
+    tell("headers", len(rels), len(rels))
+    return found, complaints
+
+
+def _complete(path: Path, header: Header, limits: LimitsConfig) -> Header:
+    """What only LibRaw knows of a raw; what the header says itself goes first."""
+    answer: dict[str, Any] = run_decoder("inspect", path, limits=limits, raw_size=header.raw_size)
+    known = {
+        name: value
+        for name in header.info.__dataclass_fields__
+        if (value := getattr(header.info, name)) not in (None, 0)
+    }
+    if answer["white_balance"] is not None:
+        answer["white_balance"] = tuple(answer["white_balance"])
+    return replace(header, info=replace(header.info, **(answer | known)))
+
+
+def list_remarks(found: Sequence[Found]) -> list[Complaint]:
+    """One warning a remark, however many files share it."""
+    files: dict[str, list[str]] = {}
+    for item in found:
+        for remark in item.header.remarks if item.header is not None else ():
+            files.setdefault(remark, []).append(item.rel)
+    return [
+        Complaint(
+            "warning",
+            rels[0],
+            f"{remark}." if len(rels) == 1 else f"{remark} (so in {len(rels)} files).",
+        )
+        for remark, rels in files.items()
+    ]

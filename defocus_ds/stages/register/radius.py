@@ -1,0 +1,88 @@
+"""A first guess of the disk radius, and the agreement of the blur-matched images."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.frames import FloatImage
+from defocus_ds.optics import Warp
+from defocus_ds.resample import resample
+from defocus_ds.stages.register.model import model_plane, observed_plane
+from defocus_ds.stages.register.planes import Pyramid
+from defocus_ds.stages.register.start import band_pass
+
+__all__ = ["agreement", "fit_radius", "max_radius_px"]
+
+_RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
+
+
+def max_radius_px(size: tuple[int, int]) -> float:
+    """Largest radius that is looked for: a seventh of the shorter side, at most 48 px."""
+    return float(min(max(_RADII_PX), min(size) / 7))
+
+
+def fit_radius(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
+    """Disk radius under which the blurred sharp image explains the capture best.
+
+    Args:
+        sharp, blurred: pyramids of the same size.
+        warp: current map, full resolution.
+        factor: level to look at.
+
+    Returns:
+        Pixels: one of a list of radii, refined by a parabola over its logarithm.
+    """
+    reach = max_radius_px(sharp.size)
+    radii = [r for r in _RADII_PX if r <= reach]
+    sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, reach / 2)
+    inside &= (sharp[factor].clipped < 0.02) & (blurred[factor].clipped < 0.5)
+    target = sampled[inside]
+    if len(target) < 500:
+        return 3.0
+    losses = []
+    for radius in radii:
+        value = model_plane(sharp, factor, radius)[inside]
+        basis = np.stack([np.ones_like(value), value, value**2], axis=-1).astype(np.float64)
+        gram = basis.T @ basis + 1e-6 * len(value) * np.eye(3)
+        error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
+        losses.append(float(np.minimum(error, 4 * np.median(error)).mean()))
+    best = int(np.argmin(losses))
+    if not 1 < best < len(radii) - 1:
+        return radii[best]
+    before, at, after = losses[best - 1 : best + 2]
+    bend = before - 2 * at + after
+    shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
+    return float(radii[best] * np.sqrt(2) ** np.clip(shift, -0.5, 0.5))
+
+
+def agreement(
+    sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int
+) -> float:
+    """Correlation of the blur-matched sharp image and the resampled capture, in [-1, 1].
+
+    Slow changes are taken away first, so that two scenes lit alike do not agree.
+    """
+    expected = band_pass(model_plane(sharp, factor, radius_px))
+    sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, radius_px)
+    found = band_pass(np.where(inside, sampled, model_plane(sharp, factor, radius_px)))
+    a, b = expected[inside].astype(np.float64), found[inside].astype(np.float64)
+    if len(a) < 100:
+        return 0.0
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+
+def _resampled(
+    plane: FloatImage, warp: Warp, factor: int, border_px: float
+) -> tuple[FloatImage, npt.NDArray[np.bool_]]:
+    """The capture in the sharp frame at a level, and where it is known, borders left out."""
+    height, width = plane.shape
+    level = warp.at_scale(1 / factor, (width, height))
+    sampled = resample(np.ascontiguousarray(plane), level)
+    inside = resample(np.ones_like(plane), level) > 0.5
+    margin = min(int(border_px / factor) + 3, height // 5, width // 5)
+    inside[:margin] = inside[height - margin :] = False
+    inside[:, :margin] = inside[:, width - margin :] = False
+    return sampled, inside

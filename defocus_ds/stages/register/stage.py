@@ -1,0 +1,203 @@
+"""Register one pair: rough start, mutual information, blur-matched refinement, verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.config import PRESETS, BuildConfig, RegisterConfig
+from defocus_ds.errors import ConfigError
+from defocus_ds.optics import Transfer, Warp, to_encoded
+from defocus_ds.stages.register.alignment import Alignment, thin
+from defocus_ds.stages.register.coverage import valid_area
+from defocus_ds.stages.register.multimodal import MultimodalResult, multimodal
+from defocus_ds.stages.register.planes import Pyramid, check_pair, pyramid
+from defocus_ds.stages.register.radius import agreement, max_radius_px
+from defocus_ds.stages.register.refine import Fit, certify_map, refine_coarse, refine_fine
+from defocus_ds.stages.register.residual import check_locally, map_deviation_px
+from defocus_ds.stages.register.solver import has_fields
+from defocus_ds.stages.register.start import rough_candidates
+from defocus_ds.stages.register.verdict import judge
+
+__all__ = ["register"]
+
+_START_SAMPLES = 2500  # pixels a metric reading of the robust start, whatever the frame's size
+_FEWEST_SAMPLES = 2000
+_GOOD_NCC = 0.9
+_UNKNOWN_PX = 1e6  # a record holds finite numbers only
+
+
+def register(
+    sharp: npt.NDArray[Any],
+    blurred: npt.NDArray[Any],
+    *,
+    preset: str = "accurate",
+    config: RegisterConfig | None = None,
+    transfer: Transfer = Transfer.SRGB,
+    seed: int = 0,
+) -> Alignment:
+    """Find where each pixel of the sharp capture lies in the blurred one.
+
+    Args:
+        sharp, blurred: (H, W, 3) or (H, W), uint8 or float in [0, 1], of one size; the green
+            channel is used.
+        preset: "accurate": a scan over scale and rotation, mutual information with a 1+1
+            evolution strategy on a coarse pyramid, then blur-matched Gauss-Newton.  "paper":
+            mutual information with the settings of MMSP 2024 and nothing after it.
+        config: overrides the preset's numbers.
+        transfer: curve that the values were encoded with.
+        seed: of the pixel samples and of the evolution strategy; same inputs, configuration and
+            seed, same bits.
+
+    Returns:
+        The alignment with its verdict.  A bad one is returned and rejected, not raised.
+
+    Raises:
+        InputError: wrong type, shape or range, or two sizes.
+        RegistrationFailed: an empty frame, or one too small to register.
+        ConfigError: unknown preset.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset {preset!r}: known presets are {', '.join(PRESETS)}.")
+    config = config or BuildConfig.from_preset(preset).register
+    check_pair(sharp, blurred)
+    pair = _Pair(pyramid(sharp, transfer), pyramid(blurred, transfer), config, seed)
+    if preset == "paper":
+        result = _multimodal(pair, Warp.identity(pair.size), shrink=(4, 2, 1))
+        return _certified(pair, result, preset)
+    return _accurate(pair)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    sharp: Pyramid
+    blurred: Pyramid
+    config: RegisterConfig
+    seed: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.sharp.size
+
+
+def _accurate(pair: _Pair) -> Alignment:
+    candidates = rough_candidates(pair.sharp, pair.blurred)
+    result = _multimodal(pair, candidates[0], shrink=(2, 1), most=_START_SAMPLES)
+    if not pair.config.refine:
+        return _certified(pair, result, "accurate")
+    best: tuple[float, Fit] | None = None
+    for start in (result.warp, *candidates):
+        fit = refine_coarse(
+            pair.sharp, pair.blurred, start, samples=pair.config.samples, seed=pair.seed
+        )
+        found = agreement(pair.sharp, pair.blurred, fit.warp, fit.radius_px, fit.factor)
+        if best is None or found > best[0]:
+            best = found, fit
+        if found >= _GOOD_NCC:
+            break
+    assert best is not None
+    fit = refine_fine(
+        pair.sharp, pair.blurred, best[1], samples=pair.config.samples, seed=pair.seed
+    )
+    return _aligned(pair, fit, "accurate", _metric_trace(result), deviation_px=map_deviation_px(fit))
+
+
+def _certified(pair: _Pair, result: MultimodalResult, preset: str) -> Alignment:
+    """The map of the mutual information as it is, with radius, checks and verdict."""
+    fit = certify_map(
+        pair.sharp, pair.blurred, result.warp, samples=pair.config.samples, seed=pair.seed
+    )
+    return _aligned(pair, fit, preset, _metric_trace(result), deviation_px=0.0)
+
+
+def _aligned(
+    pair: _Pair,
+    fit: Fit,
+    preset: str,
+    trace: dict[str, tuple[float, ...]],
+    *,
+    deviation_px: float,
+) -> Alignment:
+    warp, radius = fit.warp, fit.radius_px
+    limit = pair.config.max_residual_px
+    checks = check_locally(fit, pair.blurred, tolerance_px=limit)
+    factor = _check_factor(pair.size)
+    ncc = agreement(pair.sharp, pair.blurred, warp, radius, factor)
+    residual = float(np.hypot(deviation_px, checks.misfit_px))
+    verdict = judge(
+        warp,
+        ncc=ncc,
+        residual_px=residual,
+        max_residual_px=limit,
+        explained=checks.explained,
+        textured=checks.textured,
+        converged=fit.converged,
+        radius_px=radius,
+        max_radius_px=max_radius_px(pair.size),
+        sharpness_ratio=0.0,
+    )
+    finite = float(np.nan_to_num(residual, nan=_UNKNOWN_PX, posinf=_UNKNOWN_PX))
+    return Alignment(
+        warp=warp,
+        blur_radius_px=radius,
+        residual_px=min(finite, _UNKNOWN_PX),
+        ncc=ncc,
+        ncc_before=agreement(
+            pair.sharp, pair.blurred, Warp.identity(pair.size), radius, factor
+        ),
+        verdict=verdict,
+        valid_area=valid_area(warp),
+        preset=preset,
+        model="affine+radial" if preset == "accurate" and has_fields(pair.size) else "affine",
+        deviation_px=min(deviation_px, _UNKNOWN_PX),
+        misfit_px=min(float(np.nan_to_num(checks.misfit_px, nan=_UNKNOWN_PX)), _UNKNOWN_PX),
+        explained=checks.explained,
+        residual_grid=checks.grid,
+        trace=trace | {f"refine 1/{f}": thin(values) for f, values in fit.trace},
+    )
+
+
+def _multimodal(
+    pair: _Pair, start: Warp, *, shrink: tuple[int, ...], most: int | None = None
+) -> MultimodalResult:
+    """Mutual information at ``config.start_scale``, its map brought to full resolution."""
+    factor = 1
+    wanted = 1 / pair.config.start_scale
+    while factor * 2 <= min(wanted, pair.sharp.coarsest) and max(pair.size) >= 512 * factor:
+        factor *= 2
+    fixed, moving = pair.sharp[factor], pair.blurred[factor]
+    result = multimodal(
+        to_encoded(fixed.linear, pair.sharp.transfer),
+        to_encoded(moving.linear, pair.blurred.transfer),
+        start=start.at_scale(1 / factor, fixed.size),
+        iterations=pair.config.iterations,
+        sampling=tuple(
+            _share(fixed.size[0] * fixed.size[1] // s**2, pair.config.sampling, most)
+            for s in shrink
+        ),
+        shrink=shrink,
+        seed=pair.seed,
+    )
+    return MultimodalResult(
+        result.warp.at_scale(float(factor), pair.size), result.metric, result.trace
+    )
+
+
+def _share(pixels: int, sampling: float, most: int | None) -> float:
+    count = max(sampling * pixels, _FEWEST_SAMPLES)
+    return min(1.0, (count if most is None else min(count, most)) / pixels)
+
+
+def _metric_trace(result: MultimodalResult) -> dict[str, tuple[float, ...]]:
+    return {f"multimodal {n}": thin(level) for n, level in enumerate(result.trace, start=1)}
+
+
+def _check_factor(size: tuple[int, int]) -> int:
+    """Level at which agreement is measured: about 1000 px wide."""
+    factor = 1
+    while factor < 16 and max(size) >= 1500 * factor:
+        factor *= 2
+    return factor

@@ -1,0 +1,221 @@
+"""Tile: where crops lie, and which of them are fit to train on.  Pure functions on arrays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.config import TileConfig
+from defocus_ds.errors import InputError
+from defocus_ds.frames import Keep, Reject, UInt8Image, Verdict
+
+__all__ = ["CODES", "Tiles", "judge", "local_residual", "luma", "positions"]
+
+# reasons to reject a crop, in the order they are tested: the first that holds is recorded
+CODES = ("outside", "flat", "clipped", "misaligned")
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Every position of the grid over one pair, with its verdict.
+
+    Attributes:
+        xy: (N, 2) int32, top-left pixels, row by row.
+        size: side of a crop in pixels.
+        residual_px: (N,) local residual shift.
+        code: (N,) int8, index into `CODES`; -1 is kept.
+        value: (N,) what was measured for the code; NaN where kept.
+        limit: (N,) what it was held against; NaN where kept.
+    """
+
+    xy: npt.NDArray[np.int32]
+    size: int
+    residual_px: npt.NDArray[np.float64]
+    code: npt.NDArray[np.int8]
+    value: npt.NDArray[np.float64]
+    limit: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """(N,) mask of the crops that passed."""
+        return self.code < 0
+
+    def verdict(self, index: int) -> Verdict:
+        """Keep, or Reject with the first reason as ``"code: value, limit"``."""
+        code = int(self.code[index])
+        if code < 0:
+            return Keep()
+        return Reject((f"{CODES[code]}: {self.value[index]:.4g}, {self.limit[index]:.4g}",))
+
+    def counts(self) -> dict[str, int]:
+        """Number of rejected crops by code; codes that never occurred are left out."""
+        return dict(Counter(CODES[code] for code in self.code[~self.kept]))
+
+
+def luma(rgb: UInt8Image) -> UInt8Image:
+    """Full-range JPEG luma, exactly as Pillow's YCbCr conversion gives it.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+
+    Returns:
+        (H, W) uint8.  The published crops of MMSP 2024 equal this channel in every pixel.
+
+    Raises:
+        InputError: another shape or dtype.
+    """
+    from PIL import Image
+
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise InputError(f"luma: got {rgb.dtype} {rgb.shape}; need (H, W, 3) uint8.")
+    return np.asarray(Image.fromarray(rgb).convert("YCbCr").getchannel(0))
+
+
+def positions(frame: tuple[int, int], *, size: int, stride: int) -> npt.NDArray[np.int32]:
+    """Top-left pixels of the crops of a frame.
+
+    The grid starts at the frame's origin, so a crop's place depends on nothing but the frame,
+    the size and the stride, and is the same at every level of a scene.
+
+    Args:
+        frame: (width, height) in pixels.
+        size: side of a crop in pixels, >= 1.
+        stride: step in pixels, >= 1.
+
+    Returns:
+        (N, 2) int32 (x, y), row by row; empty if the frame is smaller than a crop.
+
+    >>> positions((300, 256), size=128, stride=128).tolist()
+    [[0, 0], [128, 0], [0, 128], [128, 128]]
+    """
+    xs = np.arange(0, frame[0] - size + 1, stride, dtype=np.int32)
+    ys = np.arange(0, frame[1] - size + 1, stride, dtype=np.int32)
+    return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+
+
+def local_residual(
+    grid: npt.ArrayLike, centres: npt.ArrayLike, *, fallback_px: float
+) -> npt.NDArray[np.float64]:
+    """Length of the residual shift at points between the nodes of a measured grid.
+
+    Lengths are interpolated, not vectors: nodes that disagree in direction lie on an edge in
+    depth, and must not cancel there.  Weights are bilinear times confidence; beyond the
+    outermost nodes the nearest ones count.
+
+    Args:
+        grid: (M, 5) rows of x, y, dx, dy in pixels and confidence; unmeasured nodes are absent,
+            not finite, or of confidence 0.
+        centres: (N, 2) points (x, y) in pixels.
+        fallback_px: value where no node with confidence is near.
+
+    Returns:
+        (N,) float64, pixels, >= 0.
+    """
+    nodes = np.asarray(grid, np.float64).reshape(-1, 5)
+    points = np.asarray(centres, np.float64).reshape(-1, 2)
+    spacing = [_spacing(nodes[:, axis]) for axis in (0, 1)]
+    nodes = nodes[np.isfinite(nodes).all(axis=1) & (nodes[:, 4] > 0)]
+    if not len(nodes):
+        return np.full(len(points), fallback_px)
+    low, high = nodes[:, :2].min(axis=0), nodes[:, :2].max(axis=0)
+    length = np.hypot(nodes[:, 2], nodes[:, 3])
+    result = np.full(len(points), fallback_px)
+    for index, point in enumerate(np.clip(points, low, high)):
+        weight = nodes[:, 4].copy()
+        for axis in (0, 1):
+            distance = np.abs(nodes[:, axis] - point[axis]) / spacing[axis]
+            weight *= np.maximum(1 - distance, 0)
+        if (total := weight.sum()) > 1e-9:
+            result[index] = (weight * length).sum() / total
+    return result
+
+
+def judge(
+    sharp: UInt8Image,
+    blurred: UInt8Image,
+    *,
+    valid_area: tuple[int, int, int, int],
+    residual_grid: npt.ArrayLike,
+    residual_px: float,
+    config: TileConfig,
+) -> Tiles:
+    """Judge every crop of a pair.
+
+    Args:
+        sharp: (H, W) uint8 luma.
+        blurred: (H, W) uint8 luma in the sharp frame.
+        valid_area: (x0, y0, x1, y1) pixels, half-open: where the blurred image has data.
+        residual_grid: (M, 5) as in `local_residual`; may be empty.
+        residual_px: the pair's residual shift, used where the grid says nothing.
+        config: size, stride and limits.
+
+    Returns:
+        One entry a grid position.
+
+    Raises:
+        InputError: the two images differ in shape or are not uint8 luma.
+    """
+    if sharp.shape != blurred.shape or sharp.ndim != 2 or sharp.dtype != np.uint8:
+        raise InputError(
+            f"judge: got {sharp.dtype} {sharp.shape} and {blurred.dtype} {blurred.shape}; "
+            "need two (H, W) uint8 images of one shape."
+        )
+    size = config.size
+    xy = positions((sharp.shape[1], sharp.shape[0]), size=size, stride=config.stride)
+    residual = local_residual(residual_grid, xy + (size - 1) / 2, fallback_px=residual_px)
+    code = np.full(len(xy), -1, np.int8)
+    value = np.full(len(xy), np.nan)
+    limit = np.full(len(xy), np.nan)
+    for index, (x, y) in enumerate(xy.tolist()):
+        found = _first_reason(sharp, blurred, x, y, valid_area, float(residual[index]), config)
+        if found is not None:
+            code[index] = CODES.index(found[0])
+            value[index], limit[index] = found[1:]
+    return Tiles(xy, size, residual, code, value, limit)
+
+
+def _first_reason(
+    sharp: UInt8Image,
+    blurred: UInt8Image,
+    x: int,
+    y: int,
+    valid_area: tuple[int, int, int, int],
+    residual_px: float,
+    config: TileConfig,
+) -> tuple[str, float, float] | None:
+    """(code, value, limit) of the first test that fails."""
+    size = config.size
+    x0, y0, x1, y1 = valid_area
+    beyond = max(x0 - x, y0 - y, x + size - x1, y + size - y1)
+    if beyond > 0:
+        return "outside", float(beyond), 0.0
+    window = np.s_[y : y + size, x : x + size]
+    counts = np.bincount(sharp[window].ravel(), minlength=256)
+    if (std := _std(counts)) < config.min_std:
+        return "flat", std, config.min_std
+    other = np.bincount(blurred[window].ravel(), minlength=256)
+    clipped = max(int(c[0] + c[255]) for c in (counts, other)) / size**2
+    if clipped > config.max_clipped:
+        return "clipped", clipped, config.max_clipped
+    if not residual_px <= config.max_residual_px:
+        return "misaligned", residual_px, config.max_residual_px
+    return None
+
+
+def _std(counts: npt.NDArray[np.intp]) -> float:
+    """Standard deviation of 8-bit values from their histogram, in exact integers to the root."""
+    values = np.arange(256)
+    n, total, squares = (int(counts @ values**power) for power in (0, 1, 2))
+    return float((n * squares - total**2) ** 0.5 / n)
+
+
+def _spacing(coordinates: npt.NDArray[np.float64]) -> float:
+    """Distance between neighbouring grid lines; infinite where there is only one."""
+    lines = np.unique(coordinates[np.isfinite(coordinates)])
+    return float(np.diff(lines).max()) if len(lines) > 1 else float("inf")

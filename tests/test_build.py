@@ -1,0 +1,228 @@
+"""The main job: a shoot goes in, a dataset comes out; resumable, honest, the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import defocus_ds
+from defocus_ds.config import load_config
+from defocus_ds.dataset.manifest import read_scenes
+from defocus_ds.errors import DatasetError, InputError, ShootError
+from defocus_ds.pipeline import STAGES
+from defocus_ds.store import read_receipt, sha256_file
+
+
+def bytes_of(dataset: Path) -> dict[str, str]:
+    """SHA-256 of every file of the dataset; receipts hold times, so they are not part of it."""
+    return {
+        path.relative_to(dataset).as_posix(): sha256_file(path)
+        for path in sorted(dataset.rglob("*"))
+        if path.is_file() and path.relative_to(dataset).parts[0] not in ("receipts", ".lock")
+    }
+
+
+def test_every_capture_has_its_row_and_image(small_dataset: Path) -> None:
+    rows = read_scenes(small_dataset / "scenes.parquet")
+    assert [(r["scene"], r["level"]) for r in rows] == [
+        (scene, level)
+        for scene in ("scene01", "scene02")
+        for level in ("sharp", "low", "medium", "high")
+    ]
+    for row in rows:
+        assert row["verdict"] == "keep", (row["scene"], row["level"], row["reasons"])
+        assert sha256_file(small_dataset / row["image"]) == row["image_sha256"]
+        assert len(row["source_sha256"]) == 64
+        assert row["model"] == "Canon EOS 5D Mark III"
+    names = {p.name for p in small_dataset.iterdir()}
+    assert names == {
+        ".lock",
+        "SHA256SUMS",
+        "dataset.json",
+        "images",
+        "receipts",
+        "scenes.parquet",
+    }
+
+
+def test_built_dataset_matches_the_truth(small_dataset: Path, small_shoot: Path) -> None:
+    from defocus_ds.measure.alignment import score_build
+
+    limits = {"low": 0.1, "medium": 0.15, "high": 0.25}
+    scores = score_build(small_dataset, small_shoot)
+    assert len(scores) == 6
+    for score in scores:
+        assert score.mean_error_px <= limits[score.level], score
+        assert score.colour_error is not None, score
+        assert score.colour_error <= 0.9, score
+
+
+def test_second_build_does_nothing(small_dataset: Path, small_shoot: Path) -> None:
+    before = bytes_of(small_dataset)
+    report = defocus_ds.build(small_shoot, small_dataset, jobs=1)
+    assert report.stages_run == 0
+    assert len(report.kept) == 6
+    assert bytes_of(small_dataset) == before
+
+
+def test_bytes_do_not_depend_on_jobs_or_interruption(
+    small_dataset: Path, small_shoot: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "dataset"
+    command = [sys.executable, "-m", "defocus_ds_cli", "build", str(small_shoot), "-o", str(other)]
+    killed = subprocess.Popen(
+        [*command, "--jobs", "1"], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while read_receipt(other, "scene01", "develop") is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    developed = other / "receipts/scene01/develop.json"
+    stamp = developed.stat().st_mtime_ns
+    done = subprocess.run([*command, "--jobs", "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert developed.stat().st_mtime_ns == stamp, "develop was done twice"
+    assert bytes_of(other) == bytes_of(small_dataset)
+
+
+def test_changed_option_redoes_only_what_depends_on_it(
+    small_dataset: Path, small_shoot: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(small_dataset, copy)
+    events = []
+    report = defocus_ds.build(
+        small_shoot,
+        copy,
+        config=load_config(settings=["colour.method=none"]),
+        jobs=1,
+        skip=["scene02"],
+        on_event=events.append,
+    )
+    assert report.clean
+    assert {e.scene for e in events} == {"scene01"}
+    colours = {r["level"]: r["colour"] for r in read_scenes(copy / "scenes.parquet")}
+    assert json.loads(colours["low"])["method"] == "none"
+
+
+def test_skipped_pair_is_a_row_with_its_reason(small_shoot: Path, tmp_path: Path) -> None:
+    report = defocus_ds.build(
+        small_shoot,
+        tmp_path / "d",
+        config=load_config(settings=["colour.method=none", "register.iterations=200"]),
+        jobs=1,
+        skip=["scene01/high", "scene02"],
+    )
+    assert [str(p) for p in report.kept] == ["scene01/low", "scene01/medium"]
+    rejected = {str(pair): reasons for pair, reasons in report.rejected}
+    assert rejected["scene01/high"] == ("skipped: --skip scene01/high",)
+    assert set(rejected) == {"scene01/high", "scene02/low", "scene02/medium", "scene02/high"}
+    rows = read_scenes(tmp_path / "d/scenes.parquet")
+    assert len(rows) == 8
+    assert not (tmp_path / "d/images/scene02").exists()
+
+
+def test_broken_capture_fails_its_scene_and_is_not_tried_twice(
+    small_shoot: Path, tmp_path: Path
+) -> None:
+    shoot = tmp_path / "shoot"
+    shutil.copytree(small_shoot, shoot)
+    broken = sorted((shoot / "scene01").glob("*.CR2"))[2]
+    data = bytearray(broken.read_bytes())
+    data[-20000:-2] = bytes(19998)  # the end marker stays, the picture does not
+    broken.write_bytes(data)
+    settings = ["colour.method=none", "register.iterations=200"]
+    config = load_config(settings=settings)
+    report = defocus_ds.build(shoot, tmp_path / "d", config=config, jobs=2)
+    assert not report.clean
+    assert [scene for scene, _ in report.failed] == ["scene01"]
+    assert broken.name in report.failed[0][1]
+    assert {pair.scene for pair in report.kept} == {"scene02"}
+    rows = [r for r in read_scenes(tmp_path / "d/scenes.parquet") if r["scene"] == "scene01"]
+    assert [r["verdict"] for r in rows] == ["failed"] * 4
+    assert broken.name in rows[0]["reasons"][0]
+    assert defocus_ds.status(tmp_path / "d").failed == report.failed
+
+    events = []
+    again = defocus_ds.build(shoot, tmp_path / "d", config=config, jobs=1, on_event=events.append)
+    assert again.failed == report.failed
+    assert not events
+    retried = defocus_ds.build(
+        shoot, tmp_path / "d", config=config, jobs=1, retry_failed=True, on_event=events.append
+    )
+    assert [scene for scene, _ in retried.failed] == ["scene01"]
+    assert events
+
+    shutil.copy(sorted((small_shoot / "scene01").glob("*.CR2"))[2], broken)
+    mended = defocus_ds.build(shoot, tmp_path / "d", config=config, jobs=1)
+    assert mended.clean, "a mended file is tried again without being asked"
+
+
+def test_pair_of_another_scene_is_rejected_and_kept_apart(
+    small_shoot: Path, tmp_path: Path
+) -> None:
+    shoot = tmp_path / "shoot"
+    shutil.copytree(small_shoot, shoot)
+    first, second = (sorted((shoot / s).glob("*.CR2")) for s in ("scene01", "scene02"))
+    shutil.copy(second[2], first[2])
+    report = defocus_ds.build(
+        shoot, tmp_path / "d", config=load_config(settings=["colour.method=none"]), jobs=2
+    )
+    assert [str(pair) for pair, _ in report.rejected] == ["scene01/medium"]
+    assert not (tmp_path / "d/images/scene01/medium.png").exists()
+    assert (tmp_path / "d/rejected/scene01/medium.png").is_file()
+
+
+def test_paper_preset_writes_the_same_records(small_shoot: Path, tmp_path: Path) -> None:
+    config = load_config("paper", settings=["register.iterations=150", "register.sampling=0.2"])
+    report = defocus_ds.build(
+        small_shoot, tmp_path / "d", config=config, jobs=1, skip=["scene02", "scene01/high"]
+    )
+    assert report.clean
+    row = next(r for r in read_scenes(tmp_path / "d/scenes.parquet") if r["level"] == "low")
+    assert len(row["matrix"]) == 6
+    assert json.loads(row["colour"])["method"] == "idt"
+    assert read_receipt(tmp_path / "d", "scene01", STAGES["paper"][-1]) is not None
+
+
+def test_second_build_on_one_folder_refuses(small_dataset: Path, small_shoot: Path) -> None:
+    import fcntl
+
+    with (small_dataset / ".lock").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(DatasetError, match="another build"):
+            defocus_ds.build(small_shoot, small_dataset, jobs=1)
+
+
+def test_unusable_input_is_refused_before_any_work(small_shoot: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ShootError, match="no usable scene"):
+        defocus_ds.build(tmp_path / "empty", tmp_path / "d")
+    with pytest.raises(InputError, match="Did you mean 'scene01'"):
+        defocus_ds.build(small_shoot, tmp_path / "d", skip=["scene1"])
+    with pytest.raises(InputError, match="cannot contain its own shoot"):
+        defocus_ds.build(small_shoot, small_shoot.parent)
+    assert not (tmp_path / "d").exists()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("x")
+    with pytest.raises(DatasetError, match=r"thesis\.tex"):
+        defocus_ds.build(small_shoot, foreign)
+
+
+def test_status_counts_stages(small_dataset: Path) -> None:
+    state = defocus_ds.status(small_dataset)
+    assert state.complete
+    assert state.done == dict.fromkeys(STAGES["accurate"], 2)
+    assert state.pairs == {"keep": 6, "reject": 0, "failed": 0}
+    with pytest.raises(DatasetError, match="not a dataset"):
+        defocus_ds.status(small_dataset / "images")

@@ -1,0 +1,222 @@
+"""scenes.parquet, dataset.json and SHA256SUMS: validated, the same bytes, nothing outside."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from built_dataset import make_dataset
+
+from defocus_ds.dataset.checksums import list_files, read_sums, write_sums
+from defocus_ds.dataset.manifest import (
+    SCENE_SCHEMA,
+    read_info,
+    read_scenes,
+    write_scenes,
+)
+from defocus_ds.errors import DatasetError
+from defocus_ds.store import sha256_bytes, write_json
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    root = make_dataset(tmp_path_factory.mktemp("dataset"), scenes=2, size=(96, 80))
+    return read_scenes(root / "scenes.parquet")
+
+
+def changed(rows: list[dict[str, Any]], index: int, **changes: Any) -> list[dict[str, Any]]:
+    return [row | changes if i == index else row for i, row in enumerate(rows)]
+
+
+def test_scenes_round_trip_sorted_by_scene_and_offset(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    write_scenes(tmp_path / "a.parquet", rows[::-1])
+    assert read_scenes(tmp_path / "a.parquet") == rows
+    assert [(r["scene"], r["level"]) for r in rows] == [
+        ("scene00", "sharp"),
+        ("scene00", "low"),
+        ("scene01", "sharp"),
+        ("scene01", "low"),
+    ]
+
+
+def test_same_rows_same_bytes(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    write_scenes(tmp_path / "a.parquet", rows)
+    write_scenes(tmp_path / "b.parquet", rows[::-1])
+    data = (tmp_path / "a.parquet").read_bytes()
+    assert data == (tmp_path / "b.parquet").read_bytes()
+    assert b"pandas" not in data
+
+
+def test_a_failed_scene_has_a_row_without_an_image(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    failed = {
+        "scene": "zebra",
+        "level": "low",
+        "offset": 2,
+        "verdict": "failed",
+        "reasons": ["truncated: 12 bytes, need 25 MB"],
+    }
+    write_scenes(tmp_path / "a.parquet", [*rows, failed])
+    row = read_scenes(tmp_path / "a.parquet")[-1]
+    assert row["image"] is None
+    assert row["reasons"] == failed["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("index", "changes", "column"),
+    [
+        (0, {"scene": "../x"}, "scene"),
+        (0, {"scene": ""}, "scene"),
+        (1, {"level": "lowish"}, "level"),
+        (1, {"level": "sharp"}, "level"),  # a second sharp row
+        (1, {"verdict": "maybe"}, "verdict"),
+        (1, {"verdict": "reject"}, "reasons"),  # without a reason
+        (1, {"reasons": ["misaligned: 2, 1"]}, "reasons"),  # kept in spite of one
+        (1, {"residual_px": float("nan")}, "residual_px"),
+        (1, {"residual_px": None}, "residual_px"),
+        (1, {"blur_radius_px": -1.0}, "blur_radius_px"),
+        (1, {"matrix": [1.0, 0.0, 0.0]}, "matrix"),
+        (1, {"matrix": [1.0, 0.0, 0.0, 0.0, float("inf"), 0.0]}, "matrix"),
+        (1, {"valid_area": [0, 0, 97, 80]}, "valid_area"),
+        (1, {"valid_area": [50, 0, 50, 80]}, "valid_area"),
+        (1, {"valid_area": [0, 0, None, 80]}, "valid_area"),
+        (1, {"alignment": "{"}, "alignment"),
+        (1, {"alignment": "[]"}, "alignment"),
+        (0, {"image": None}, "image"),
+        (0, {"image_sha256": "abc"}, "image_sha256"),
+        (0, {"width": 0}, "width"),
+        (0, {"width": "wide"}, "width"),
+        (0, {"iso": 2**40}, "iso"),
+        (0, {"colour_space": "sRGB"}, "colour_space"),
+    ],
+)
+def test_write_refuses_and_names_file_row_and_column(
+    rows: list[dict[str, Any]],
+    tmp_path: Path,
+    index: int,
+    changes: dict[str, Any],
+    column: str,
+) -> None:
+    with pytest.raises(DatasetError, match=column) as caught:
+        write_scenes(tmp_path / "a.parquet", changed(rows, index, **changes))
+    assert "a.parquet" in str(caught.value)
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_read_refuses_a_row_that_contradicts_itself(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    bad = changed(rows, 1, residual_px=float("nan"))
+    pq.write_table(pa.Table.from_pylist(bad, schema=SCENE_SCHEMA), tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=r"scene00/low: column 'residual_px'"):
+        read_scenes(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pa.table({"scene": ["a"]}), "'level' is missing"),
+        (
+            SCENE_SCHEMA.empty_table().append_column("extra", pa.array([], pa.int8())),
+            "'extra' is not part",
+        ),
+        (
+            SCENE_SCHEMA.empty_table().set_column(2, "offset", pa.array([], pa.float64())),
+            "'offset' is double, need int32",
+        ),
+    ],
+)
+def test_read_refuses_another_schema(tmp_path: Path, table: pa.Table, message: str) -> None:
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=message):
+        read_scenes(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"\0" * 4096])
+def test_read_refuses_what_is_not_parquet(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"a\.parquet"):
+        read_scenes(tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=r"b\.parquet"):
+        read_scenes(tmp_path / "b.parquet")
+
+
+def test_info_says_which_format_it_reads(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no dataset\.json"):
+        read_info(tmp_path)
+    write_json(tmp_path / "dataset.json", {"format": 7})
+    with pytest.raises(DatasetError, match="format 7, this version reads 1"):
+        read_info(tmp_path)
+    write_json(tmp_path / "dataset.json", ["format"])
+    with pytest.raises(DatasetError, match="format 'list'"):
+        read_info(tmp_path)
+
+
+def some_files(root: Path) -> None:
+    for name in ("b.txt", "a dir/ä.txt", "receipts/x.json", "report/i.html", ".lock", "work/t"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name, encoding="utf-8")
+
+
+def test_sums_are_what_coreutils_checks(tmp_path: Path) -> None:
+    some_files(tmp_path)
+    write_sums(tmp_path)
+    assert list(read_sums(tmp_path)) == ["a dir/ä.txt", "b.txt"]
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout.count(b": OK") == 2
+
+
+def test_sums_take_known_hashes_and_are_stable(tmp_path: Path) -> None:
+    some_files(tmp_path)
+    write_sums(tmp_path, {"b.txt": "f" * 64, "gone.txt": "e" * 64})
+    assert read_sums(tmp_path) == {
+        "a dir/ä.txt": sha256_bytes("a dir/ä.txt".encode()),
+        "b.txt": "f" * 64,
+    }
+    before = (tmp_path / "SHA256SUMS").read_bytes()
+    write_sums(tmp_path, {"b.txt": "f" * 64})
+    assert (tmp_path / "SHA256SUMS").read_bytes() == before
+
+
+def test_sums_refuse_a_name_that_the_format_cannot_hold(tmp_path: Path) -> None:
+    (tmp_path / "two\nlines").write_text("x")
+    with pytest.raises(DatasetError, match="rename it"):
+        write_sums(tmp_path)
+
+
+def test_sums_do_not_follow_links_out_of_the_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret").write_text("x")
+    (root / "link").symlink_to(tmp_path / "secret")
+    (root / "folder").symlink_to(tmp_path)
+    assert list_files(root) == ["link"]
+    with pytest.raises(DatasetError, match="outside"):
+        write_sums(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{'a' * 64}  ../x\n", "outside"),
+        (f"{'a' * 64}  /etc/passwd\n", "outside"),
+        (f"{'a' * 63}  x\n", "is not"),
+        ("hello\n", "is not"),
+        (f"{'a' * 64}  x\n{'b' * 64}  x\n", "named twice"),
+    ],
+)
+def test_read_sums_refuses(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "SHA256SUMS").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_sums(tmp_path)

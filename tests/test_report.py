@@ -1,0 +1,292 @@
+"""The review page: complete, safe whatever the names, and drawn again only when needed."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from click.testing import CliRunner
+from scenes import TruePair, true_pair
+
+from defocus_ds.config import BuildConfig
+from defocus_ds.dataset.manifest import write_scenes
+from defocus_ds.errors import DatasetError
+from defocus_ds.optics import Transfer
+from defocus_ds.report import report
+from defocus_ds.report.pairs import Shift, Trace, pair_view
+from defocus_ds.report.pictures import choose_tiles, encode_jpeg, model_of, overview
+from defocus_ds.report.plots import shift_plot, trace_plot
+from defocus_ds.resample import resample
+from defocus_ds.store import sha256_file, write_json
+
+Bytes = npt.NDArray[np.uint8]
+HOSTILE = "<img src=x onerror=alert(1)> \"& '%2e"
+LEVELS = ("low", "medium", "high")
+
+
+@pytest.fixture(scope="module")
+def pair() -> TruePair:
+    return true_pair((320, 240), radius_px=3.0, shift_px=(2.0, -1.0), seed=5)
+
+
+def save(path: Path, image: Bytes) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1]))
+    return sha256_file(path)
+
+
+def row_of(dataset: Path, scene: str, level: str, image: Bytes, **more: Any) -> dict[str, Any]:
+    name = f"images/{scene}/{level}.png"
+    base = {
+        "scene": scene,
+        "level": level,
+        "offset": {"sharp": 0, "low": 2, "medium": 4, "high": 6}[level],
+        "image": name,
+        "image_sha256": save(dataset / name, image),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "transfer": "srgb",
+        "verdict": "keep",
+        "reasons": [],
+    }
+    return base | more
+
+
+def make_dataset(dataset: Path, pair: TruePair, scenes: tuple[str, ...]) -> Path:
+    """Scenes of one sharp and three registered images; the last scene's high pair failed."""
+    registered = resample(pair.blurred, pair.warp)
+    rows = []
+    for scene in scenes:
+        rows.append(row_of(dataset, scene, "sharp", pair.sharp))
+        for index, level in enumerate(LEVELS):
+            if scene == scenes[-1] and level == "high":
+                rows.append(
+                    {
+                        **rows[-1],
+                        **dict.fromkeys(("image", "image_sha256", "matrix", "alignment")),
+                        "level": level,
+                        "offset": 6,
+                        "verdict": "failed",
+                        "reasons": ["no texture: <b>0.1</b> %, 1 % needed"],
+                    }
+                )
+                continue
+            alignment = {
+                "ncc": 0.99 - index / 100,
+                "residual_grid": [[x, y, 0.02, -0.01, 0.9] for x in (40, 160) for y in (40, 160)],
+                "trace": {"1/4": [-0.2, -0.5, -0.6], "1/2": [-0.6, -0.65]},
+            }
+            rows.append(
+                row_of(
+                    dataset,
+                    scene,
+                    level,
+                    registered,
+                    matrix=[float(v) for line in pair.warp.matrix for v in line],
+                    radial=0.0,
+                    blur_radius_px=3.0 + index,
+                    residual_px=0.05 / (index + 1),
+                    valid_area=[4, 4, 310, 230],
+                    alignment=json.dumps(alignment),
+                    colour=json.dumps({"ciede2000": {"before": 3.0, "after": 0.4}}),
+                )
+            )
+    write_scenes(dataset / "scenes.parquet", rows)
+    config = BuildConfig.from_preset("accurate")
+    write_json(
+        dataset / "dataset.json",
+        {
+            "format": 1,
+            "preset": "accurate",
+            "config": config.as_dict(),
+            "config_digest": config.digest(),
+            "versions": {"numpy": "2"},
+            "pairs": {"keep": len(rows)},
+        },
+    )
+    return dataset
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside script and style."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._inside: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self._inside):
+            self.text.append(data)
+
+    def attributes(self, tag: str, name: str) -> list[str]:
+        return [a[name] or "" for t, a in self.tags if t == tag and name in a]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory, pair: TruePair) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("report") / "set", pair, ("a1", HOSTILE))
+
+
+@pytest.fixture(scope="module")
+def page(dataset: Path) -> Page:
+    return Page(report(dataset))
+
+
+def test_every_pair_has_a_row_with_its_figures(page: Page) -> None:
+    text = " ".join(page.text)
+    assert page.attributes("input", "data-pair") == [
+        f"{scene}/{level}" for scene in sorted(("a1", HOSTILE)) for level in LEVELS
+    ]
+    for figure in ("0.050", "0.025", "3.00", "4.00", "0.9900", "0.40"):
+        assert figure in text
+    assert "5 kept" in text
+    assert "1 failed" in text
+    assert "no texture: <b>0.1</b> %" in text  # as text, and below not as a tag
+
+
+def test_hostile_names_stay_text(page: Page) -> None:
+    assert HOSTILE in " ".join(page.text)
+    assert "b" not in {tag for tag, _ in page.tags}
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+
+
+def test_pictures_exist_load_lazily_and_lead_nowhere_else(dataset: Path, page: Page) -> None:
+    sources = page.attributes("img", "src")
+    assert len(sources) > 20
+    assert all((dataset / "report" / source).is_file() for source in sources)
+    assert page.attributes("img", "loading") == ["lazy"] * len(sources)
+    links = page.attributes("a", "href")
+    identities = {i for _, a in page.tags if (i := a.get("id"))}
+    for link in links:
+        assert link.removeprefix("#") in identities or (dataset / "report" / link).is_file()
+    html = (dataset / "report" / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=\"?(https?:)?//", html)
+    assert "default-src 'none'" in html
+
+
+def test_same_dataset_same_bytes_and_nothing_drawn_twice(dataset: Path, page: Page) -> None:
+    files = sorted(path for path in (dataset / "report").rglob("*") if path.is_file())
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    report(dataset)
+    for path, (content, modified) in before.items():
+        assert path.read_bytes() == content
+        if path.suffix == ".jpg":
+            assert path.stat().st_mtime_ns == modified
+
+
+def test_a_changed_image_is_drawn_again_and_a_lost_scene_removed(
+    tmp_path: Path, pair: TruePair
+) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a", "b"))
+    report(dataset)
+    folders = sorted((dataset / "report" / "assets").iterdir())
+    overviews = {folder: (folder / "low.jpg").read_bytes() for folder in folders}
+    shifted = TruePair(pair.sharp, pair.uncast // 2, pair.uncast, pair.warp, 3.0)
+    make_dataset(dataset, shifted, ("a",))
+    report(dataset)
+    (left,) = (dataset / "report" / "assets").iterdir()
+    assert (left / "low.jpg").read_bytes() != overviews[left]
+
+
+def test_an_image_that_is_gone_is_named(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    (dataset / "images" / "a" / "medium.png").unlink()
+    with pytest.raises(DatasetError, match=r"medium\.png"):
+        report(dataset)
+
+
+def test_command_prints_the_page_and_json(tmp_path: Path, pair: TruePair) -> None:
+    from defocus_ds_cli.report import command
+
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    plain = CliRunner().invoke(command, [str(dataset)])
+    assert plain.exit_code == 0, plain.output
+    assert str(dataset / "report" / "index.html") in plain.stdout
+    machine = CliRunner().invoke(command, [str(dataset), "--json"])
+    assert json.loads(machine.stdout)["report"] == str(dataset / "report" / "index.html")
+
+
+def test_model_of_a_tile_is_the_tile_of_the_model(pair: TruePair) -> None:
+    area = (0, 0, 320, 240)
+    tiles = choose_tiles(pair.sharp, area=area, size_px=80)
+    whole = choose_tiles(pair.sharp, area=area, size_px=1000)[0]
+    everywhere = model_of(pair.sharp, whole, blur_radius_px=3.0, transfer=Transfer.SRGB)
+    for tile in tiles:
+        model = model_of(pair.sharp, tile, blur_radius_px=3.0, transfer=Transfer.SRGB)
+        assert np.abs(model.astype(int) - tile.cut(everywhere)).max() <= 1
+    # the blurred capture, registered, is what the model predicts, but for noise
+    registered = resample(pair.blurred, pair.warp)[20:-20, 20:-20].astype(float)
+    assert np.abs(registered - everywhere[20:-20, 20:-20]).mean() < 2.0
+    assert np.abs(registered - pair.sharp[20:-20, 20:-20]).mean() > 6.0
+
+
+def test_tiles_show_the_middle_a_corner_and_the_worst_place(pair: TruePair) -> None:
+    shifts = [Shift(30, 200, 0.9, 0.0, 1.0), Shift(200, 100, 0.1, 0.0, 1.0)]
+    tiles = choose_tiles(pair.sharp, area=(0, 0, 320, 240), shifts=shifts, size_px=80)
+    assert [tile.why for tile in tiles] == ["middle", "corner", "largest residual shift"] or (
+        tiles[1].x <= 30 < tiles[1].x + 80 and tiles[1].y <= 200  # the corner was the worst
+    )
+    assert 60 <= tiles[0].x + 40 <= 260
+    boxes = [(t.x, t.y, t.x + t.width, t.y + t.height) for t in tiles]
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    assert choose_tiles(pair.sharp, area=(5, 5, 5, 50)) == ()
+    (small,) = choose_tiles(pair.sharp, area=(10, 20, 60, 50))
+    assert (small.x, small.y, small.width, small.height) == (10, 20, 50, 30)
+
+
+def test_overview_is_reduced_and_never_enlarged(pair: TruePair) -> None:
+    assert overview(pair.sharp, long_side_px=160).shape == (120, 160, 3)
+    assert overview(pair.sharp, long_side_px=9000) is pair.sharp
+    decoded = cv2.imdecode(np.frombuffer(encode_jpeg(pair.sharp), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert np.abs(decoded.astype(int) - pair.sharp).mean() < 4
+
+
+def test_arrows_point_where_the_shift_points() -> None:
+    svg = shift_plot([Shift(50, 50, 0.4, 0.2, 1.0)], size=(100, 100), limit_px=0.3)
+    match = re.search(r'd="M([\d.]+) ([\d.]+)l([\d.-]+) ([\d.-]+)', svg)
+    assert match is not None
+    x, y, dx, dy = (float(v) for v in match.groups())
+    assert (x, y) == (210.0, 210.0)
+    assert dx == pytest.approx(2 * dy, rel=0.02)
+    assert dx > 0
+    assert "far" in svg.split("</style>")[1]
+    calm = shift_plot([Shift(50, 50, 0.1, 0.0, 1.0)], size=(100, 100), limit_px=0.3)
+    assert "far" not in calm.split("</style>")[1]
+    assert "no residual shift" in shift_plot([], size=(100, 100))
+
+
+def test_traces_are_drawn_from_first_to_last_and_escaped() -> None:
+    svg = trace_plot([Trace("<1/4>", (-0.2, -0.4, -0.5))])
+    points = re.search(r'points="([^"]+)"', svg)
+    assert points is not None
+    ys = [float(p.split(",")[1]) for p in points[1].split()]
+    assert ys == sorted(ys)  # the metric falls: down the page
+    assert "&lt;1/4&gt;" in svg
+    assert "no metric trace" in trace_plot([])
+
+
+@pytest.mark.parametrize("record", ["", "[1]", "not json", '{"trace": 3, "residual_grid": [[1]]}'])
+def test_a_record_of_another_shape_shows_nothing(record: str) -> None:
+    row: dict[str, Any] = {"scene": "a", "level": "low", "verdict": "failed", "width": None}
+    view = pair_view(row | {"height": None, "alignment": record, "colour": record})
+    assert (view.ncc, view.colour_before, view.shifts, view.traces) == (None, None, (), ())

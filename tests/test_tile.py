@@ -1,0 +1,179 @@
+"""Tiles: luma as published, a grid that depends on the frame alone, and a reason for each no."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from defocus_ds.config import TileConfig
+from defocus_ds.errors import InputError
+from defocus_ds.frames import Keep, Reject
+from defocus_ds.stages.tile import Tiles, judge, local_residual, luma, positions
+
+WHOLE = (0, 0, 256, 192)
+TILE = TileConfig(size=64, stride=64)
+
+
+def noise(shape: tuple[int, int] = (192, 256), *, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(20, 236, shape, np.uint8)
+
+
+def judged(sharp: np.ndarray, blurred: np.ndarray | None = None, **changes: object) -> Tiles:
+    options = {
+        "valid_area": WHOLE,
+        "residual_grid": [],
+        "residual_px": 0.1,
+        "config": TILE,
+    } | changes
+    return judge(sharp, sharp if blurred is None else blurred, **options)
+
+
+def codes(tiles: Tiles) -> dict[tuple[int, int], str]:
+    """(x, y) -> code of the rejected tiles."""
+    return {
+        (x, y): tiles.verdict(i).reasons[0].split(":")[0]
+        for i, (x, y) in enumerate(tiles.xy.tolist())
+        if not tiles.verdict(i)
+    }
+
+
+def test_luma_is_the_full_range_jpeg_matrix_to_half_a_level() -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    exact = rgb @ np.array([0.299, 0.587, 0.114])  # ITU-T T.871, full range
+    assert np.abs(luma(rgb) - exact).max() <= 1.0
+    assert luma(np.full((2, 2, 3), 255, np.uint8)).tolist() == [[255, 255], [255, 255]]
+
+
+def test_luma_is_what_the_authors_published(real_data: Path) -> None:
+    """Kodak and BSD500 ground truth crops of MMSP 2024 equal our luma in every pixel."""
+    folder = real_data / "mmsp2024"
+    assert folder.is_dir(), f"{folder} is missing"
+    truth = {p.stem.split("_")[0]: p for p in sorted(folder.rglob("*")) if is_truth(p)}
+    checked = 0
+    for source in sorted((real_data / "kodak24").rglob("kodim*.png")):
+        if source.stem not in truth:
+            continue
+        with Image.open(source) as image:
+            y = luma(np.asarray(image.convert("RGB")))
+        top, left = (y.shape[0] - 128) // 2, (y.shape[1] - 128) // 2
+        with Image.open(truth[source.stem]) as image:
+            published = np.asarray(image)
+        published = published if published.ndim == 2 else published[..., 0]
+        assert np.array_equal(y[top : top + 128, left : left + 128], published)
+        checked += 1
+    assert checked >= 2
+
+
+def is_truth(path: Path) -> bool:
+    return path.suffix == ".png" and "kodim" in path.name and "gt" in path.stem.lower()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_luma_refuses_what_is_not_8_bit_rgb(bad: np.ndarray) -> None:
+    with pytest.raises(InputError, match="uint8"):
+        luma(bad)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 64), st.integers(1, 64))
+def test_positions_fill_the_frame_and_stay_inside(w: int, h: int, size: int, stride: int) -> None:
+    xy = positions((w, h), size=size, stride=stride)
+    count = [max(0, (extent - size) // stride + 1) for extent in (w, h)]
+    assert len(xy) == count[0] * count[1]
+    assert (xy % stride == 0).all()
+    assert (xy >= 0).all()
+    assert (xy + size <= (w, h)).all()
+
+
+def test_all_of_a_textured_pair_is_kept() -> None:
+    tiles = judged(noise())
+    assert len(tiles) == 12
+    assert tiles.kept.all()
+    assert tiles.counts() == {}
+    assert isinstance(tiles.verdict(0), Keep)
+
+
+def test_outside_is_any_crop_that_the_valid_area_cuts() -> None:
+    tiles = judged(noise(), valid_area=(1, 0, 256, 191))
+    expected = {(0, y) for y in (0, 64, 128)} | {(x, 128) for x in (0, 64, 128, 192)}
+    assert codes(tiles) == dict.fromkeys(expected, "outside")
+    assert tiles.counts() == {"outside": 6}
+    assert tiles.verdict(0) == Reject(("outside: 1, 0",))
+
+
+def test_flat_is_the_standard_deviation_of_the_sharp_crop() -> None:
+    sharp = noise()
+    sharp[:64, :64] = 100
+    sharp[:64, 0:64:2] = 107  # standard deviation 3.5
+    sharp[:64, 64:128] = 100
+    sharp[:64, 64:128:2] = 109  # 4.5
+    tiles = judged(sharp, noise(seed=1))
+    assert codes(tiles) == {(0, 0): "flat"}
+    assert tiles.value[0] == pytest.approx(3.5)
+    assert tiles.limit[0] == 4.0
+
+
+@pytest.mark.parametrize("end", [0, 255])
+@pytest.mark.parametrize("where", ["sharp", "blurred"])
+def test_clipped_counts_both_ends_in_both_images(end: int, where: str) -> None:
+    images = {"sharp": noise(), "blurred": noise(seed=1)}
+    images[where][:17, 64:128] = end  # 17 of 64 rows: above a quarter
+    images[where][:16, 128:192] = end  # exactly a quarter is allowed
+    tiles = judged(images["sharp"], images["blurred"])
+    assert codes(tiles) == {(64, 0): "clipped"}
+    assert tiles.value[1] == pytest.approx(17 / 64)
+
+
+def test_misaligned_is_local() -> None:
+    """One node of the grid has moved by 3 px: only the crops around it go."""
+    grid = [
+        [x, y, 3.0 if (x, y) == (96, 96) else 0.0, 0.0, 1.0]
+        for x in range(32, 256, 64)
+        for y in range(32, 192, 64)
+    ]
+    tiles = judged(noise(), residual_grid=grid)
+    assert codes(tiles) == {(64, 64): "misaligned"}
+
+
+def test_misaligned_by_the_whole_pair_without_a_grid() -> None:
+    assert judged(noise(), residual_px=0.6).counts() == {"misaligned": 12}
+    assert judged(noise(), residual_px=float("nan")).counts() == {"misaligned": 12}
+
+
+def test_the_first_reason_counts() -> None:
+    black = np.zeros((192, 256), np.uint8)
+    assert judged(black, residual_px=9.0).counts() == {"flat": 12}
+    assert judged(black, valid_area=(0, 0, 10, 10)).counts() == {"outside": 12}
+
+
+def test_judge_refuses_two_shapes() -> None:
+    with pytest.raises(InputError, match="one shape"):
+        judged(noise(), noise((64, 64)))
+
+
+@given(st.floats(0, 5), st.floats(0, 5), st.floats(0, 1))
+def test_local_residual_is_linear_between_nodes(a: float, b: float, t: float) -> None:
+    grid = [[0, 0, a, 0, 1], [100, 0, 0, -b, 1]]
+    found = local_residual(grid, [[100 * t, 7.0]], fallback_px=99.0)
+    assert found[0] == pytest.approx((1 - t) * a + t * b, abs=1e-9)
+
+
+def test_local_residual_does_not_let_opposite_shifts_cancel() -> None:
+    grid = [[0, 0, 2, 0, 1], [100, 0, -2, 0, 1]]
+    assert local_residual(grid, [[50, 0]], fallback_px=0.0)[0] == pytest.approx(2.0)
+
+
+def test_local_residual_weighs_by_confidence_and_skips_the_unmeasured() -> None:
+    grid = [[0, 0, 1, 0, 3], [100, 0, 2, 0, 1], [0, 100, np.nan, 0, 1], [100, 100, 9, 9, 0]]
+    middle, far = local_residual(grid, [[50, 0], [5000, -70]], fallback_px=99.0)
+    assert middle == pytest.approx((3 * 1 + 1 * 2) / 4)
+    assert far == pytest.approx(2.0)  # the nearest node
+
+
+def test_local_residual_falls_back_where_nothing_is_near() -> None:
+    columns = [0, 100, 200, 300, 400]
+    grid = [[x, 0, 1, 0, 1.0 if x in (0, 400) else 0.0] for x in columns]
+    assert local_residual(grid, [[200, 0]], fallback_px=0.25)[0] == 0.25
+    assert local_residual([], [[1, 2]], fallback_px=0.5).tolist() == [0.5]
