@@ -17,7 +17,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import cv2
@@ -34,7 +34,7 @@ Image = npt.NDArray[np.uint8]
 Gray = npt.NDArray[np.float32]
 
 # folder -> scene -> files from sharp to the most blurred
-STACKS = {
+STACKS: dict[str, dict[str, tuple[str, ...]]] = {
     "mmsp2024/Dataset_Examples": {
         "keyboard1": (
             "keyboard1_original_crop.png",
@@ -79,19 +79,21 @@ LEVELS = (Level.SHARP, Level.LOW, Level.MEDIUM, Level.HIGH)
 class Shifts:
     """Median length in px of the shift of the blocks that could be measured, and how many."""
 
-    median_px: float | None
-    blocks: int
+    median_px: float | None = None
+    blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
+    """One pair; ``claimed_px`` is what the build says of its own alignment."""
+
     pair: str
     verdict: str
     reasons: tuple[str, ...]
-    before: Shifts
-    after: Shifts
-    claimed_px: float | None
-    blur_radius_px: float | None
+    before: Shifts = field(default_factory=Shifts)
+    after: Shifts = field(default_factory=Shifts)
+    claimed_px: float | None = None
+    blur_radius_px: float | None = None
 
 
 def main() -> None:
@@ -116,9 +118,7 @@ def main() -> None:
             built = build(shoot, dataset, preset=arguments.preset, jobs=arguments.jobs)
         except DefocusError as error:
             print(f"{name}: {error}", file=sys.stderr)
-            results.append(
-                Result(name, "failed", (str(error),), *[Shifts(None, 0)] * 2, None, None)
-            )
+            results.append(Result(name, "failed", (str(error),)))
             continue
         for complaint in built.complaints:
             print(f"{name}: {complaint}", file=sys.stderr)
@@ -153,9 +153,7 @@ def measure(shoot: Path, dataset: Path, overlays: Path) -> Iterator[Result]:
             continue
         pair = f"{row['scene']}/{row['level']}"
         if row["image"] is None:
-            yield Result(
-                pair, row["verdict"], tuple(row["reasons"]), *[Shifts(None, 0)] * 2, None, None
-            )
+            yield Result(pair, row["verdict"], tuple(row["reasons"]))
             continue
         reference = read(shoot / sharp[row["scene"]]["source"])
         before = read(shoot / row["source"])
@@ -189,53 +187,61 @@ def read(path: Path) -> Image:
 def local_shifts(sharp: Image, blurred: Image, inside: npt.NDArray[np.bool_]) -> Shifts:
     """Shift of the blurred image against the sharp one, block by block.
 
-    Both are low-passed far beyond the blur, so that its radius hardly matters, and a block
-    counts only if the two correlate above 0.9 where they were found to match.
+    Both are low-passed, the sharp one also by Gaussians as wide as disks of several radii, of
+    which the one that correlates best counts; a block counts if that is above 0.95.
     """
     side = min(sharp.shape[:2])
-    sigma = max(2.0, 0.02 * side)
-    a, b = low_passed(sharp, sigma), low_passed(blurred, sigma)
+    factor = min(1.0, 512 / side)  # the low-pass leaves nothing that this could lose
+    side = round(side * factor)
+    sigma = max(2.0, 0.015 * side)
+    radii = [0.0, *(side / 512 * np.array([2.0, 4.0, 6.0, 9.0, 13.0, 18.0]))]
+    candidates = [low_passed(sharp, factor, np.hypot(sigma, radius / 2)) for radius in radii]
+    image = low_passed(blurred, factor, sigma)
     block, border = int(0.3 * side), int(0.1 * side)
+    usable = cv2.resize(inside.astype(np.uint8), image.shape[::-1], interpolation=cv2.INTER_NEAREST)
     # what lies outside the valid area must not reach a block through the low-pass
-    reach = np.ones((2 * int(3 * sigma) + 1,) * 2, np.uint8)
-    inside = cv2.erode(inside.astype(np.uint8), reach, borderValue=1).astype(bool)
+    usable = cv2.erode(usable, np.ones((2 * int(3 * sigma) + 1,) * 2, np.uint8), borderValue=1)
     shifts = []
-    for y in range(border, sharp.shape[0] - block - border + 1, block // 2):
-        for x in range(border, sharp.shape[1] - block - border + 1, block // 2):
+    for y in range(border, image.shape[0] - block - border + 1, block // 2):
+        for x in range(border, image.shape[1] - block - border + 1, block // 2):
             window = slice(y, y + block), slice(x, x + block)
-            if not inside[window].all() or a[window].std() < 2:
+            if not usable[window].all() or candidates[0][window].std() < 2:
                 continue
-            shift = block_shift(a[window].copy(), b, x, y)  # ECC misreads a view of an array
-            if shift is not None:
-                shifts.append(np.hypot(*shift))
+            # copies, for ECC misreads a view of an array
+            found = [block_shift(candidate[window].copy(), image, x, y) for candidate in candidates]
+            score, dx, dy = max(found)
+            if score > 0.95:
+                shifts.append(np.hypot(dx, dy) / factor)
     return Shifts(float(np.median(shifts)) if shifts else None, len(shifts))
 
 
-def low_passed(image: Image, sigma: float) -> Gray:
+def low_passed(image: Image, factor: float, sigma: float) -> Gray:
     """Green in linear light: in stored values defocus would seem to move the edges of bright
     things outwards."""
-    return np.asarray(cv2.GaussianBlur(to_linear(image[..., 1]) * 255, (0, 0), sigma))
+    green = to_linear(image[..., 1]) * 255
+    if factor < 1:
+        green = cv2.resize(green, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(green, (0, 0), sigma))
 
 
-def block_shift(template: Gray, image: Gray, x: int, y: int) -> tuple[float, float] | None:
-    """Where the template, cut at (x, y), lies in the image, relative to (x, y); or None."""
+def block_shift(template: Gray, image: Gray, x: int, y: int) -> tuple[float, float, float]:
+    """Correlation, and where the template, cut at (x, y), lies in the image from (x, y)."""
     height, width = template.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
     here = image[y : y + height, x : x + width].copy()
     (dx, dy), _ = cv2.phaseCorrelate(template - template.mean(), here - here.mean(), window)
-    best: tuple[float, float, float] | None = None
-    for start in ((0.0, 0.0), (dx, dy)):
+    best = (-1.0, 0.0, 0.0)
+    for start in {(0.0, 0.0), (round(dx), round(dy))}:
         warp = np.float32([[1, 0, x + start[0]], [0, 1, y + start[1]]])
-        criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-7)
+        criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-6)
         try:
             score, found = cv2.findTransformECC(
                 template, image, warp, cv2.MOTION_TRANSLATION, criteria, None, 1
             )
         except cv2.error:  # it says so when the iteration diverges
             continue
-        if best is None or score > best[0]:
-            best = (score, float(found[0, 2]) - x, float(found[1, 2]) - y)
-    return best[1:] if best is not None and best[0] > 0.9 else None
+        best = max(best, (float(score), float(found[0, 2]) - x, float(found[1, 2]) - y))
+    return best
 
 
 def overlay(sharp: Image, blurred: Image, radius_px: float, *, width: int = 800) -> Image:

@@ -21,7 +21,7 @@ from defocus_ds.errors import DatasetError
 from defocus_ds.optics import Transfer
 from defocus_ds.report import report
 from defocus_ds.report.pairs import Shift, Trace, pair_view
-from defocus_ds.report.pictures import choose_tiles, encode_jpeg, model_of, overview
+from defocus_ds.report.pictures import Tile, choose_tiles, encode_jpeg, model_of, overview
 from defocus_ds.report.plots import shift_plot, trace_plot
 from defocus_ds.resample import resample
 from defocus_ds.store import sha256_file, write_json
@@ -227,11 +227,12 @@ def test_command_prints_the_page_and_json(tmp_path: Path, pair: TruePair) -> Non
 def test_model_of_a_tile_is_the_tile_of_the_model(pair: TruePair) -> None:
     area = (0, 0, 320, 240)
     tiles = choose_tiles(pair.sharp, area=area, size_px=80)
-    whole = choose_tiles(pair.sharp, area=area, size_px=1000)[0]
+    whole = Tile(0, 0, 320, 240, "all of it")
     everywhere = model_of(pair.sharp, whole, blur_radius_px=3.0, transfer=Transfer.SRGB)
     for tile in tiles:
         model = model_of(pair.sharp, tile, blur_radius_px=3.0, transfer=Transfer.SRGB)
         assert np.abs(model.astype(int) - tile.cut(everywhere)).max() <= 1
+    assert len(tiles) == 3
     # the blurred capture, registered, is what the model predicts, but for noise
     registered = resample(pair.blurred, pair.warp)[20:-20, 20:-20].astype(float)
     assert np.abs(registered - everywhere[20:-20, 20:-20]).mean() < 2.0
@@ -250,6 +251,7 @@ def test_tiles_show_the_middle_a_corner_and_the_worst_place(pair: TruePair) -> N
         for b in boxes[i + 1 :]:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
     assert choose_tiles(pair.sharp, area=(5, 5, 5, 50)) == ()
+    assert {t.width for t in choose_tiles(pair.sharp, area=(0, 0, 320, 240))} == {120}
     (small,) = choose_tiles(pair.sharp, area=(10, 20, 60, 50))
     assert (small.x, small.y, small.width, small.height) == (10, 20, 50, 30)
 

@@ -42,9 +42,7 @@ def test_coverage_is_the_mean_number_of_leaves_over_a_pixel() -> None:
 @pytest.mark.parametrize("radius", [3.0, 11.3])
 def test_an_ellipse_covers_its_area(radius: float, aspect: float) -> None:
     alpha = np.zeros((64, 64), np.float32)
-    paint(
-        np.zeros((64, 64, 3), np.float32), alpha, leaf(31.7, 30.2, radius, aspect=aspect), PLAIN
-    )
+    paint(np.zeros((64, 64, 3), np.float32), alpha, leaf(31.7, 30.2, radius, aspect=aspect), PLAIN)
     assert alpha.sum() == pytest.approx(np.pi * radius**2 * aspect, rel=0.03)
     x = (alpha * np.arange(64)).sum() / alpha.sum()
     y = (alpha.T * np.arange(64)).sum() / alpha.sum()

@@ -62,7 +62,7 @@ def test_symlink_does_not_lead_out(tmp_path: Path) -> None:
 
 
 def test_receipt_round_trip_and_damage(tmp_path: Path) -> None:
-    receipt = Receipt("develop", "s1", "abc", {"x": "1"}, {"a": "b"}, {}, {"k": [1]}, 2.0, 3.0)
+    receipt = Receipt("develop", "s1", "abc", {"x": "1"}, {"a": "b"}, {}, {"k": [1]}, 2.0, 1.5, 3.0)
     write_receipt(tmp_path, receipt)
     assert read_receipt(tmp_path, "s1", "develop") == receipt
     assert read_receipt(tmp_path, "s1", "register") is None

@@ -186,9 +186,16 @@ def _kept_problems(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield column, f"{row[column]!r} for a kept pair"
     if row["matrix"] is None or len(row["matrix"]) != 6:
         yield "matrix", f"{row['matrix']!r} does not have six entries"
-    area = row["valid_area"] or []
-    if len(area) != 4 or not (0 <= area[0] < area[2] <= width and 0 <= area[1] < area[3] <= height):
+    if not _is_rectangle(row["valid_area"], width, height):
+        area = row["valid_area"]
         yield "valid_area", f"{area} is not a rectangle x0, y0, x1, y1 inside {width}x{height}"
+
+
+def _is_rectangle(area: list[int | None] | None, width: int, height: int) -> bool:
+    if area is None or len(area) != 4:
+        return False
+    x0, y0, x1, y1 = (-1 if value is None else value for value in area)
+    return 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
 
 
 def _is_json_object(text: str) -> bool:

@@ -81,8 +81,9 @@ def _scene_rows(
 ) -> list[dict[str, Any]]:
     """One row per capture; a scene without receipts still has its rows and the reason."""
     failed = failures.get(bracket.scene)
+    left_out = failed or (bracket.scene, Level.SHARP) in skipped
     receipts = {
-        stage: None if failed else read_receipt(dataset, bracket.scene, stage)
+        stage: None if left_out else read_receipt(dataset, bracket.scene, stage)
         for stage in STAGES[config.preset]
     }
     results = {stage: receipt.result if receipt else {} for stage, receipt in receipts.items()}

@@ -69,7 +69,7 @@ def run_stage(task: StageTask) -> Receipt:
     Raises:
         StageFailed: the scene cannot pass; the text is one line fit for a person.
     """
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), _cpu_seconds()
     _reset_peak_memory()
     scene = task.bracket.scene
     try:
@@ -94,6 +94,7 @@ def run_stage(task: StageTask) -> Receipt:
         outputs={name: sha256_file(task.dataset / name) for name in done.files},
         result={**done.result, "sizes": sizes},
         seconds=round(time.perf_counter() - started, 3),
+        cpu_seconds=round(_cpu_seconds() - cpu_started, 3),
         peak_memory_mb=round(_peak_memory_mb(), 1),
     )
     write_receipt(task.dataset, receipt)
@@ -316,6 +317,12 @@ def _seed(task: StageTask, level: Level) -> int:
 
     name = f"{task.config.seed}/{task.bracket.scene}/{level}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (2**31 - 1)
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the decoders it waited for."""
+    usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _reset_peak_memory() -> None:

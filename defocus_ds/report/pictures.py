@@ -45,13 +45,15 @@ def choose_tiles(
         sharp: (H, W, 3) uint8.
         area: (x0, y0, x1, y1), half-open, to stay inside of.
         shifts: residual shifts of all pairs; without any, the third tile is the next textured.
-        size_px: side of a tile; smaller where the area is.
+        size_px: side of a tile; at most half the area's shorter side, down to 64, so that several
+            fit.
 
     Returns:
         One to three tiles that do not overlap; none if the area is empty.
     """
     x0, y0, x1, y1 = area
-    width, height = min(size_px, x1 - x0), min(size_px, y1 - y0)
+    side = min(size_px, max(64, min(x1 - x0, y1 - y0) // 2))
+    width, height = min(side, x1 - x0), min(side, y1 - y0)
     if width < 1 or height < 1:
         return ()
     columns, rows = (x1 - x0) // width, (y1 - y0) // height

@@ -54,7 +54,7 @@ def shift_plot(
     )
     for s in shifts:
         far = limit_px is not None and s.length_px > limit_px
-        cut = min(1.0, 60.0 / max(gain * s.length_px, 1e-9))
+        cut = min(1.0, 2 * spacing / max(gain * s.length_px, 1e-9))
         x, y = s.x * unit, s.y * unit
         dx, dy = gain * cut * s.dx, gain * cut * s.dy
         parts.append(
@@ -82,7 +82,7 @@ def trace_plot(traces: Sequence[Trace]) -> str:
         An SVG document.
     """
     height, top = 130.0, 18.0
-    parts = [_open(top + height + 18, "registration metric"), _STYLE]
+    parts = [_open(top + height + 30, "registration metric"), _STYLE]
     if not traces:
         parts.append('<text x="0" y="14">no metric trace was recorded</text></svg>')
         return "".join(parts)
@@ -99,12 +99,11 @@ def trace_plot(traces: Sequence[Trace]) -> str:
             parts.append(f'<path class="split" d="M{left:.1f} {top:.1f}v{height:.1f}"/>')
         parts.append(f'<polyline class="line" points="{points}"/>')
         name = escape(_fitting(trace.name, panel - 8))
-        ends = f"{trace.values[0]:.4g} → {trace.values[-1]:.4g}"
         parts.append(f'<text x="{left + 4:.1f}" y="12">{name}</text>')
-        parts.append(
-            f'<text x="{left + 4:.1f}" y="{top + height + 13:.1f}">'
-            f"{escape(_fitting(ends, panel - 8))}</text>"
-        )
+        for line, value in enumerate((trace.values[0], trace.values[-1])):
+            y = top + height + 13 * (line + 1)
+            text = escape(_fitting(f"{'→ ' * line}{value:.3g}", panel - 8))
+            parts.append(f'<text x="{left + 4:.1f}" y="{y:.1f}">{text}</text>')
     return "".join(parts) + "</svg>"
 
 

@@ -211,9 +211,12 @@ def _paint(
         cx, cy, r, aspect, cosine, sine, a2, a3, a5, phase = shape[n]
         red, green, blue, sh_u, sh_v, round_, contrast, off_u, off_v, shade = surface[n]
         layer_n = layer[n]
-        outline = r * (1 + abs(a2) + abs(a3) + abs(a5))
+        wave = abs(a2) + abs(a3) + abs(a5)
         band = min(2 + 0.1 * r, 14.0) if r > 5 else 0.0  # width of the shadow around it
-        reach = outline + band + 1.5
+        reach = r * (1 + wave) + band + 1.5
+        per_r, per_minor = 1 / r, 1 / (r * aspect)
+        farthest = (1 + wave + (band + 1.5) * per_minor) ** 2
+        nearest = max(1 - wave - per_minor, 0.01) ** 2
         x0, x1 = max(0, int(cx - reach)), min(width, int(cx + reach) + 2)
         y0, y1 = max(0, int(cy - reach)), min(height, int(cy + reach) + 2)
         cp, sp = np.cos(phase), np.sin(phase)
@@ -222,20 +225,21 @@ def _paint(
                 dx, dy = x - cx, y - cy
                 along = cosine * dx + sine * dy
                 across = cosine * dy - sine * dx
-                u, v = along / r, across / (r * aspect)
-                q = np.sqrt(u * u + v * v)
-                if q * r * aspect > reach:
+                u, v = along * per_r, across * per_minor
+                square = u * u + v * v
+                if square > farthest:
                     continue
-                if q < 1e-6:
-                    distance = -r * aspect
+                if square < nearest:
+                    distance = -1.0  # well inside whatever the outline
                 else:
+                    q = np.sqrt(square)
                     # cosines of 2, 3 and 5 times the polar angle from its powers
                     c1, s1 = u / q, v / q
                     c2, s2 = c1 * c1 - s1 * s1, 2 * c1 * s1
                     c3, s3 = c1 * c2 - s1 * s2, s1 * c2 + c1 * s2
                     c5, s5 = c2 * c3 - s2 * s3, s2 * c3 + c2 * s3
                     edge = 1 + a2 * c2 + a3 * (c3 * cp - s3 * sp) + a5 * (c5 * cp + s5 * sp)
-                    steep = np.sqrt(c1 * c1 + (s1 / aspect) ** 2) / r
+                    steep = np.sqrt((c1 * per_r) ** 2 + (s1 * per_minor) ** 2)
                     distance = (q - edge) / steep
                 cover = np.float32(min(max(0.5 - distance, 0.0), 1.0))
                 if cover <= 0:
@@ -254,7 +258,7 @@ def _paint(
                 grain = (1 - fv) * (
                     (1 - fu) * texture[layer_n, iv, iu] + fu * texture[layer_n, iv, ju]
                 ) + fv * ((1 - fu) * texture[layer_n, jv, iu] + fu * texture[layer_n, jv, ju])
-                light = np.float32(1 + sh_u * u + sh_v * v - round_ * q * q)
+                light = np.float32(1 + sh_u * u + sh_v * v - round_ * square)
                 light = max(light, np.float32(0.15)) * max(1 + contrast * grain, np.float32(0.1))
                 rest = 1 - cover
                 colour[y, x, 0] = rest * colour[y, x, 0] + cover * red * light

@@ -136,11 +136,19 @@ def _source_nodes(warp: Warp, box: tuple[int, int, int, int]) -> npt.NDArray[np.
 
 @cache
 def _tap_table() -> FloatImage:
-    """Lanczos weights of eight taps for every phase, (phases + 1, 8), each row sums to 1."""
-    phase = np.arange(_PHASES + 1)[:, None] / _PHASES
-    distance = np.arange(_TAPS) - (_TAPS // 2 - 1) - phase
-    weights = np.sinc(distance) * np.sinc(distance / (_TAPS // 2))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+    """Lagrange weights of eight taps for every phase, (phases + 1, 8), each row sums to 1.
+
+    They are exact for polynomials of degree 7, so blurred light is moved without a bias; a
+    Lanczos window of this length moves it up to 0.006 px too far.
+    """
+    at = np.arange(_TAPS) - (_TAPS // 2 - 1)
+    phase = np.arange(_PHASES + 1) / _PHASES
+    weights = np.ones((_PHASES + 1, _TAPS))
+    for i in range(_TAPS):
+        for j in range(_TAPS):
+            if i != j:
+                weights[:, i] *= (phase - at[j]) / (at[i] - at[j])
+    return weights.astype(np.float32)
 
 
 @cache

@@ -166,10 +166,10 @@ def _store(
         layer[..., :3] = colour[first:last]
         if light is not None:
             layer[..., :3] *= light[first:last, :, None]
+        layer[..., :3] = np.clip(layer[..., :3] / HEADROOM, 0, 1)
         if alpha is not None:
             layer[..., 3] = alpha[first:last]
             layer[..., :3] *= layer[..., 3:]
-        layer[..., :3] = np.clip(layer[..., :3] / HEADROOM, 0, 1)
         soft = cv2.GaussianBlur(layer, (2 * pad - 1, 2 * pad - 1), _SOFTNESS_PX)
         rows = slice(top - first, top - first + min(step, height - top))
         out[top : top + step] = np.round(np.clip(soft[rows], 0, 1) * 65535)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from defocus_ds.errors import InputError, ShootError
 from defocus_ds.frames import FloatImage, Level, UInt8Image
 from defocus_ds.optics import Transfer
-from defocus_ds.simulate.cr2 import CaptureTags, write_cr2
+from defocus_ds.simulate.cr2 import CaptureTags, cr2_bytes, write_cr2
 from defocus_ds.simulate.draw import FULL_SIZE, CaptureTruth, draw_captures, stream
 from defocus_ds.simulate.lens import margin_px, view
 from defocus_ds.simulate.scene import (
@@ -125,7 +126,23 @@ def _checked_size(size: tuple[int, int] | None) -> tuple[int, int]:
             f"--size {width}x{height}: the width must be a multiple of 4 and the height of 2, "
             f"from {SMALLEST_SIZE[0]}x{SMALLEST_SIZE[1]} to {FULL_SIZE[0]}x{FULL_SIZE[1]} (full)."
         )
-    return width, height
+    developed = _developed_size(size)
+    if developed != size:
+        raise InputError(
+            f"--size {width}x{height}: LibRaw takes it for another camera's and would develop "
+            f"{developed[0]}x{developed[1]}. Choose a width 4 pixels wider or narrower."
+        )
+    return size
+
+
+def _developed_size(size: tuple[int, int]) -> tuple[int, int]:
+    """What LibRaw makes of a blank file of this size: it knows many cameras by theirs."""
+    import rawpy
+
+    width, height = size
+    dark = read_out(np.zeros((height, width), np.float32), stream(0, "", ""), sensor=Sensor())
+    with rawpy.imread(BytesIO(cr2_bytes(dark, info=CaptureTags(taken=_START)))) as raw:
+        return raw.sizes.width, raw.sizes.height
 
 
 def _pictures(folder: Path | None, wanted: int) -> tuple[Path, ...]:
@@ -201,8 +218,6 @@ def _write_scene(
         for path, variant in files.items():
             noise = stream(plan.seed, name, f"noise {truth.level}")
             _write_capture(out / path, light, variant, number, noise)
-            if not captures:
-                _check_decoder(out / path, plan.size)
             done += 1
         written += files
         captures.append(_capture_entry(truth, file, reference))
@@ -259,20 +274,6 @@ def _capture_entry(truth: CaptureTruth, file: str, reference: str | None) -> dic
         "taken": truth.taken.isoformat(),
         "reference": reference,
     }
-
-
-def _check_decoder(path: Path, size: tuple[int, int]) -> None:
-    """Some raw sizes are those of other cameras, whose borders LibRaw would cut off."""
-    import rawpy
-
-    with rawpy.imread(str(path)) as raw:
-        found = (raw.sizes.width, raw.sizes.height)
-    if found != size:
-        path.unlink()
-        raise InputError(
-            f"--size {size[0]}x{size[1]}: LibRaw takes it for another camera's and would develop "
-            f"{found[0]}x{found[1]}. Choose a size 4 pixels wider or narrower."
-        )
 
 
 def _read_picture(path: Path) -> UInt8Image:

@@ -55,8 +55,9 @@ class Development:
 class DevelopRecord:
     """What was developed and from what; the last four are None for images.
 
-    ``black_measured`` are LibRaw's raw levels from the masked pixels, ``white_balance_read``
-    and ``white_level`` what it read of this frame, whether the recipe used them or not.
+    ``black_measured`` are raw levels of R, G, B, G2, from the masked pixels of a camera whose
+    levels are known, else as LibRaw reports them; ``white_balance_read`` and ``white_level``
+    are what LibRaw read of this frame, whether the recipe used them or not.
     """
 
     width: int

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from defocus_ds.config import BuildConfig, ColourConfig
 from defocus_ds.errors import ColourFailed
 from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Transfer, Warp, to_encoded
-from defocus_ds.stages.colour.lut import bake_lut, read_cube, save_cube
+from defocus_ds.stages.colour.cube import bake_lut, read_cube, save_cube
 from defocus_ds.stages.colour.quality import assess, correlation
 from defocus_ds.stages.colour.radius import estimate_radius
-from defocus_ds.stages.colour.response import Response, fit_affine, fit_response
+from defocus_ds.stages.colour.response import fit_affine, fit_response
 from defocus_ds.stages.colour.samples import (
     Draw,
     Samples,
@@ -32,7 +33,9 @@ Area = tuple[int, int, int, int]
 Recolour = Callable[[FloatImage], npt.NDArray[Any]]
 
 _LEAST_CORRELATION = 0.75  # of corresponding colours; below it rows cannot be trusted as pairs
+_MOST_LEFT = 1.15  # mean difference that a paired fit may leave, as a share of what mkl leaves
 _FIT_PAIRS = 30_000  # a parametric fit gains nothing from more
+_UNALIGNED = "no alignment: differences before and after include the misalignment"
 _COARSE = 16  # px averaged where pairs are compared without a matching blur
 
 
@@ -63,7 +66,7 @@ class ColourMap:
 
     def apply(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Recolour (H, W, 3) uint8, or float32 in [0, 1], in the blurred frame; same type."""
-        from defocus_ds.resample import apply_lut
+        from defocus_ds.lut import apply_lut
         from defocus_ds.stages.colour.regrain import regrain
 
         graded = apply_lut(image, self.lut)
@@ -118,7 +121,7 @@ def match_colour(
     """
     config = config or BuildConfig.from_preset(preset).colour
     pixels, reference = as_integers(blurred, "the blurred image"), as_integers(sharp, "the sharp")
-    notes: list[str] = []
+    notes = [] if alignment is not None else [_UNALIGNED]
     warp, area = _geometry(pixels, reference, alignment)
     radius, origin = _radius(pixels, reference, alignment, config, transfer)
     draw = Draw(area, config.samples, transfer, seed)
@@ -126,7 +129,7 @@ def match_colour(
         pairs = blur_matched_samples(pixels, reference, warp=warp, radius_px=radius, draw=draw)
     else:
         pairs = blur_matched_samples(
-            pixels, reference, warp=warp, radius_px=0.0, averaged=_COARSE, draw=draw
+            pixels, reference, warp=warp, radius_px=0.0, averaged=_coarse(area), draw=draw
         )
     single = config.blur_matched or config.method in ("affine", "response", "none")
     cloud = pairs if single else plain_samples(pixels, reference, draw=draw)
@@ -165,6 +168,11 @@ def _geometry(
     return Warp.identity(size), (0, 0, *size)
 
 
+def _coarse(area: Area) -> int:
+    """Side of the squares averaged where pairs are compared without a matching blur."""
+    return max(1, min(_COARSE, min(area[2] - area[0], area[3] - area[1]) // 32))
+
+
 def _radius(
     blurred: npt.NDArray[Any],
     sharp: npt.NDArray[Any],
@@ -187,23 +195,34 @@ def _fit(
     method = config.method
     if method == "none":
         return (lambda colours: colours), method
-    if method in ("affine", "response"):
-        found = correlation(cloud, transfer)
-        if found >= _LEAST_CORRELATION:
-            step = -(-len(cloud.blurred) // _FIT_PAIRS)
-            source, target = cloud.blurred[::step], cloud.target[::step]
-            if method == "response":
-                return fit_response(source, target, transfer=transfer).apply, method
-            matrix = fit_affine(source, target, transfer=transfer)
-            return Response.affine(matrix, transfer).apply, method
+    source = to_encoded(cloud.blurred, transfer)
+    target = to_encoded(cloud.target, transfer)
+    if method == "idt":
+        return fit_idt(source, target, iterations=config.iterations, seed=seed).apply, method
+    matrix = fit_mkl(source, target)
+
+    def linear(colours: FloatImage) -> npt.NDArray[Any]:
+        return colours @ matrix[:, :3].T + matrix[:, 3]
+
+    if method == "mkl":
+        return linear, method
+    found = correlation(cloud, transfer)
+    if found < _LEAST_CORRELATION:
         notes.append(
             f"correspondence: correlation {found:.2f} of the two images' colours, need "
             f"{_LEAST_CORRELATION}; {method} needs corresponding places, mkl was used instead"
         )
-        method = "mkl"
-    source = to_encoded(cloud.blurred, transfer)
-    target = to_encoded(cloud.target, transfer)
-    if method == "mkl":
-        matrix = fit_mkl(source, target)
-        return (lambda colours: colours @ matrix[:, :3].T + matrix[:, 3]), method
-    return fit_idt(source, target, iterations=config.iterations, seed=seed).apply, method
+        return linear, "mkl"
+    step = -(-len(source) // _FIT_PAIRS)
+    fit = fit_response if method == "response" else fit_affine
+    paired = fit(cloud.blurred[::step], cloud.target[::step], transfer=transfer).apply
+    left, floor = (
+        float(np.abs(np.clip(f(source[::step]), 0, 1) - target[::step]).mean()) * 255
+        for f in (paired, linear)
+    )
+    if left > _MOST_LEFT * floor + 0.25:
+        notes.append(
+            f"unstable: {method} leaves {left:.2f} levels, mkl {floor:.2f}; mkl was used instead"
+        )
+        return linear, "mkl"
+    return paired, method

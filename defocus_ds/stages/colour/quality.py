@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from defocus_ds.frames import FloatImage
+from defocus_ds.lut import apply_lut
 from defocus_ds.optics import Transfer, to_encoded, to_linear
-from defocus_ds.resample import apply_lut
 from defocus_ds.stages.colour.samples import Samples
 
 __all__ = ["assess", "correlation"]

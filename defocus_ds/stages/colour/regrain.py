@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -56,47 +57,71 @@ def regrain(
     return out
 
 
-def _pyramid(original: Any, graded: Any, smoothness: float) -> list[tuple[Any, Any, Any, Any, int]]:
-    """Per level, full resolution first: original, graded, phi, psi and the number of sweeps."""
-    import cv2
+@dataclass(frozen=True, slots=True, eq=False)
+class _Level:
+    """One resolution: both images, what turns their values to [0, 1], weights and sweeps."""
 
-    levels = []
+    image: npt.NDArray[Any]
+    goal: npt.NDArray[Any]
+    unit: np.float32
+    phi: FloatImage
+    psi: FloatImage
+    sweeps: int
+
+
+def _pyramid(
+    original: npt.NDArray[Any], graded: npt.NDArray[Any], smoothness: float
+) -> list[_Level]:
+    """The levels, full resolution first."""
+    levels: list[_Level] = []
     image, goal = original, graded
     for depth, sweeps in enumerate(_SWEEPS):
         unit = np.float32(1 / 255 if image.dtype == np.uint8 else 1)
         phi, psi = _weights(image, unit, np.float32(smoothness), np.float32(0.5**depth))
-        levels.append((image, goal, phi, psi, sweeps))
+        levels.append(_Level(image, goal, unit, phi, psi, sweeps))
         height, width = (image.shape[0] + 1) // 2, (image.shape[1] + 1) // 2
         if min(height, width) <= _SMALLEST:
             break
-        image, goal = (
-            cv2.resize(
-                plane.astype(np.float32) * unit, (width, height), interpolation=cv2.INTER_AREA
-            )
-            for plane in (image, goal)
-        )
+        size = width, height
+        image, goal = _halved(image, unit, size), _halved(goal, unit, size)
     return levels
 
 
-def _solve(levels: list[tuple[Any, Any, Any, Any, int]], channel: int) -> FloatImage:
+def _halved(image: npt.NDArray[Any], unit: np.float32, size: tuple[int, int]) -> FloatImage:
     import cv2
 
-    current: FloatImage | None = None
-    for image, goal, phi, psi, sweeps in reversed(levels):
-        unit = np.float32(1 / 255 if image.dtype == np.uint8 else 1)
-        height, width = phi.shape
-        if current is None:
-            current = np.ascontiguousarray(goal[..., channel]) * unit
+    half = np.empty((size[1], size[0], image.shape[2]), np.float32)
+    for channel in range(image.shape[2]):
+        plane = np.multiply(image[..., channel], unit, dtype=np.float32)
+        half[..., channel] = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    return half
+
+
+def _solve(levels: list[_Level], channel: int) -> FloatImage:
+    """One channel of the minimiser; what is iterated is its difference from the original."""
+    import cv2
+
+    result: FloatImage | None = None
+    for level in reversed(levels):
+        image = np.multiply(level.image[..., channel], level.unit, dtype=np.float32)
+        goal = np.multiply(level.goal[..., channel], level.unit, dtype=np.float32)
+        goal -= image
+        if result is None:
+            difference = goal.copy()
         else:
-            current = np.asarray(
-                cv2.resize(current, (width, height), interpolation=cv2.INTER_LINEAR)
+            size = image.shape[1], image.shape[0]
+            difference = np.asarray(
+                cv2.resize(result, size, interpolation=cv2.INTER_LINEAR), np.float32
             )
-        other = np.empty_like(current)
-        for _ in range(sweeps):
-            _sweep(image, goal, phi, psi, channel, unit, current, other)
-            current, other = other, current
-    assert current is not None  # there is always the full level
-    return current
+            difference -= image
+        other = np.empty_like(difference)
+        for _ in range(level.sweeps):
+            _sweep(difference, goal, level.phi, level.psi, other)
+            difference, other = other, difference
+        difference += image
+        result = difference
+    assert result is not None  # there is always the full level
+    return result
 
 
 @numba.njit(cache=True, nogil=True)
@@ -121,25 +146,24 @@ def _weights(image: Any, unit: Any, smoothness: Any, scale: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _sweep(
-    image: Any, goal: Any, phi: Any, psi: Any, c: Any, unit: Any, old: Any, new: Any
-) -> None:
-    """One damped Jacobi sweep of one channel; neighbours beyond the border repeat it."""
+def _sweep(old: Any, goal: Any, phi: Any, psi: Any, new: Any) -> None:
+    """One damped Jacobi sweep; neighbours beyond the border repeat it."""
     height, width = phi.shape
-    keep = np.float32(_DAMPING)
-    half = np.float32(0.5)
     for y in range(height):
         up, down = max(y - 1, 0), min(y + 1, height - 1)
-        for x in range(width):
-            left, right = max(x - 1, 0), min(x + 1, width - 1)
-            centre = np.float32(image[y, x, c]) * unit
-            p = phi[y, x]
-            a, b = half * (p + phi[y, right]), half * (p + phi[y, left])
-            d, e = half * (p + phi[down, x]), half * (p + phi[up, x])
-            w = psi[y, x]
-            total = w * np.float32(goal[y, x, c]) * unit
-            total += a * (old[y, right] - np.float32(image[y, right, c]) * unit + centre)
-            total += b * (old[y, left] - np.float32(image[y, left, c]) * unit + centre)
-            total += d * (old[down, x] - np.float32(image[down, x, c]) * unit + centre)
-            total += e * (old[up, x] - np.float32(image[up, x, c]) * unit + centre)
-            new[y, x] = total / (w + a + b + d + e) * (np.float32(1) - keep) + keep * old[y, x]
+        rows = (old[up], old[y], old[down], phi[up], phi[y], phi[down], psi[y], goal[y])
+        for x in (0, width - 1):
+            _relax(rows, x, max(x - 1, 0), min(x + 1, width - 1), new[y])
+        for x in range(1, width - 1):
+            _relax(rows, x, x - 1, x + 1, new[y])
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _relax(rows: Any, x: Any, left: Any, right: Any, new: Any) -> None:
+    above, here, below, phi_above, phi, phi_below, psi, goal = rows
+    half, keep = np.float32(0.5), np.float32(_DAMPING)
+    a, b = half * (phi[x] + phi[right]), half * (phi[x] + phi[left])
+    d, e = half * (phi[x] + phi_below[x]), half * (phi[x] + phi_above[x])
+    total = psi[x] * goal[x] + a * here[right] + b * here[left] + d * below[x] + e * above[x]
+    relaxed = total / (psi[x] + a + b + d + e)
+    new[x] = relaxed + keep * (here[x] - relaxed)

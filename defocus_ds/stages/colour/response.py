@@ -23,7 +23,7 @@ Matrix = npt.NDArray[np.float64]
 
 _INTERVALS = 6  # of the cubic B-spline of a response curve
 _STIFFNESS = 0.01  # weight of the curve's squared second differences against the mean residual
-_ANCHOR = 1e-5  # weight that keeps an undetermined coefficient where it was
+_ANCHOR = 1e-4  # weight that keeps an undetermined coefficient where it was
 _LEAST_SLOPE = 0.1  # of a response curve; below it the fit is not believed
 
 
@@ -42,11 +42,6 @@ class Response:
     matrix: Matrix
     transfer: Transfer
 
-    @classmethod
-    def affine(cls, matrix: Matrix, transfer: Transfer) -> Response:
-        """The map without curves."""
-        return cls(np.zeros((3, _INTERVALS + 3)), matrix, transfer)
-
     def apply(self, colours: npt.ArrayLike) -> FloatImage:
         """Map (..., 3) stored values in [0, 1]; float32 of the same shape, not clipped."""
         values = np.asarray(colours, np.float64)
@@ -59,7 +54,7 @@ class Response:
 
 def fit_affine(
     source: npt.NDArray[Any], target: npt.NDArray[Any], *, transfer: Transfer = Transfer.SRGB
-) -> Matrix:
+) -> Response:
     """Robust affine map between corresponding colours in linear light.
 
     Iteratively reweighted least squares (Geman-McClure), residuals measured in stored values so
@@ -71,12 +66,12 @@ def fit_affine(
         transfer: curve of the stored values.
 
     Returns:
-        (3, 4) float64: matrix and offset, ``colour @ m[:, :3].T + m[:, 3]``.
+        The map; its curves are 0.
 
     Raises:
         ColourFailed: fewer than 16 pairs.
     """
-    return _fit(source, target, transfer, stiffness=None).matrix
+    return _fit(source, target, transfer, stiffness=None)
 
 
 def fit_response(

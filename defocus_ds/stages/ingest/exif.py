@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from defocus_ds.errors import CaptureUnreadable
@@ -42,7 +44,8 @@ class Exif:
     """Fields of `CaptureInfo` by name, and what is needed beside them.
 
     ``orientation`` is EXIF's 1 to 8; ``srgb`` is False where the colours are declared to be
-    of another space; ``model_id`` is Canon's number for the camera.  ``remarks`` say which parts were damaged and left out.
+    of another space; ``model_id`` is Canon's number for the camera.  ``remarks`` say which
+    parts were damaged and left out.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -73,27 +76,32 @@ def read_exif(ifd0: Ifd) -> Exif:
             remarks.append(f"{what} left out ({str(error).removeprefix(prefix)})")
             return otherwise
 
-    found = dict(read("EXIF basics", lambda: _basic_fields(ifd0), nothing))
-    exif = read("EXIF", lambda: ifd0.child(0x8769), None)
+    found: dict[str, Any] = {}  # the first source to know a field has it
+
+    def add(fields: dict[str, Any]) -> None:
+        for name, value in fields.items():
+            if value is not None:
+                found.setdefault(name, value)
+
     sensor: SensorArea | None = None
     srgb, model_id = True, None
+    exif = read("EXIF", lambda: ifd0.child(0x8769), None)
     if exif is not None:
-        found |= read("EXIF", lambda: _exif_fields(ifd0, exif), nothing)
+        add(read("EXIF", lambda: _exif_fields(ifd0, exif), nothing))
         srgb = read("colour space", lambda: exif.integer(0xA001), None) in (None, 1)
-        if str(found.get("make")).startswith("Canon") and 0x927C in exif:
-            at = exif.entries[0x927C].offset
-            note = read("Canon's makernote", lambda: ifd0.tiff.directory(at), None)
-            if note is not None:
-                for name, get in _CANON.items():
-                    value = read(f"Canon's {name}", lambda get=get: get(note), None)  # type: ignore[misc]
-                    if value is not None:
-                        found.setdefault(name, value)
-                found |= read("Canon's ColorData", lambda: _color_data(note), nothing)
-                model_id = read("Canon's model number", lambda: note.integer(0x0010), None)
-                sensor = read("Canon's SensorInfo", lambda: _sensor(note), None)
+    add(read("EXIF basics", lambda: _basic_fields(ifd0), nothing))
+    if exif is not None and 0x927C in exif and str(found.get("make")).startswith("Canon"):
+        at = exif.entries[0x927C].offset
+        note = read("Canon's makernote", lambda: ifd0.tiff.directory(at), None)
+        if note is not None:
+            for name, get in _CANON.items():
+                add({name: read(f"Canon's {name}", partial(get, note), None)})
+            add(read("Canon's ColorData", lambda: _color_data(note), nothing))
+            model_id = read("Canon's model number", lambda: note.integer(0x0010), None)
+            sensor = read("Canon's SensorInfo", lambda: _sensor(note), None)
     orientation = read("orientation", lambda: ifd0.integer(0x0112), None) or 1
     return Exif(
-        {name: value for name, value in found.items() if value is not None},
+        found,
         orientation if 1 <= orientation <= 8 else 1,
         sensor,
         srgb,
@@ -134,7 +142,11 @@ def _positive(value: float | None) -> float | None:
 def _stamp(text: str | None, part: str | None) -> str | None:
     """EXIF's ``YYYY:MM:DD HH:MM:SS`` and its parts of a second as ISO 8601."""
     match = re.fullmatch(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d:\d\d:\d\d)", text or "")
-    if match is None or match[2] == "00":
+    if match is None:
+        return None
+    try:
+        datetime.fromisoformat(f"{match[1]}-{match[2]}-{match[3]}T{match[4]}")
+    except ValueError:  # cameras without a set clock write zeros
         return None
     second = f".{part}" if part and part.isascii() and part.isdigit() and int(part) else ""
     return f"{match[1]}-{match[2]}-{match[3]}T{match[4]}{second}"

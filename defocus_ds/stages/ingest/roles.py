@@ -25,7 +25,7 @@ __all__ = ["FALLS", "RISES", "focus_measure", "load_luma", "relative_sharpness"]
 FALLS = 0.98
 RISES = 1.05
 
-_PIXELS = 1_000_000
+_PIXELS = 2_000_000
 _MIN_STD = 1.0
 _MAX_PREVIEW_MP = 200.0
 
@@ -45,7 +45,7 @@ def focus_measure(luma: npt.NDArray[Any]) -> float | None:
     import cv2
 
     # a little smoothing first: noise has gradients too, and blur does not lower them
-    values = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), 1.0)
+    values = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), 0.7)
     variance = float(values.var(dtype=np.float64))
     if min(values.shape) < 3 or variance < _MIN_STD**2:
         return None
@@ -77,30 +77,45 @@ def relative_sharpness(images: Sequence[UInt8Image]) -> tuple[float | None, ...]
     return tuple(None if v is None else v / most for v in found)
 
 
-def load_luma(path: Path, header: Header, *, limits: LimitsConfig) -> UInt8Image:
-    """``(H, W)`` uint8 of a capture, as cheaply as its file allows.
+def load_luma(captures: Sequence[tuple[Path, Header]], *, limits: LimitsConfig) -> list[UInt8Image]:
+    """``(H, W)`` uint8 of each capture, as cheaply as its file allows.
 
     JPEG files and the previews of CR2 files are decoded at reduced size; where there is no
     preview worth the name, and for all other kinds, the pixels are decoded in a worker.
 
     Raises:
-        CaptureUnreadable: the file is damaged.
+        CaptureUnreadable: a file is damaged.
         WorkerDied: the decoding process hit a limit.
     """
-    quick = _reduced_jpeg(path, header)
-    if quick is not None and float(quick.std()) >= _MIN_STD:
-        return quick
     import cv2
 
-    with tempfile.TemporaryDirectory(prefix="defocus-ds-") as folder:
-        target = Path(folder) / "preview.npy"
-        run_decoder("preview", path, limits=limits, kind=header.info.kind, target=str(target))
-        rgb = np.load(target, allow_pickle=False)
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    images = [_reduced_jpeg(path, header) for path, header in captures]
+    useful = [image is not None and float(image.std()) >= _MIN_STD for image in images]
+    slow = [capture for capture, quick in zip(captures, useful, strict=True) if not quick]
+    decoded: list[UInt8Image] = []
+    if slow:
+        with tempfile.TemporaryDirectory(prefix="defocus-ds-") as folder:
+            targets = [Path(folder) / f"{at}.npy" for at in range(len(slow))]
+            run_decoder(
+                "preview",
+                slow[0][0],
+                limits=limits,
+                paths=[str(path.absolute()) for path, _ in slow],
+                kinds=[header.info.kind for _, header in slow],
+                targets=[str(target) for target in targets],
+            )
+            for target in targets:
+                rgb = np.load(target, allow_pickle=False)
+                decoded.append(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8))
+    queue = iter(decoded)
+    return [
+        image if image is not None and quick else next(queue)
+        for image, quick in zip(images, useful, strict=True)
+    ]
 
 
 def _reduced_jpeg(path: Path, header: Header) -> UInt8Image | None:
-    """A JPEG file, or the preview of a CR2, decoded to about 1 MP; None if there is no use."""
+    """A JPEG file, or the preview of a CR2, decoded to a few MP; None if there is no use."""
     import cv2
 
     if header.preview is None and path.suffix.lower() not in (".jpg", ".jpeg"):

@@ -154,12 +154,8 @@ def _judge(
 
 
 def _measure(items: Sequence[Found], root: Path, limits: LimitsConfig) -> tuple[float | None, ...]:
-    images = [
-        load_luma(root / item.rel, item.header, limits=limits)
-        for item in items
-        if item.header is not None
-    ]
-    return relative_sharpness(images)
+    captures = [(root / item.rel, item.header) for item in items if item.header is not None]
+    return relative_sharpness(load_luma(captures, limits=limits))
 
 
 def _fail_whole_runs(judged: Sequence[Judged]) -> list[Judged]:

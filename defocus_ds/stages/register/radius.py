@@ -12,7 +12,7 @@ from defocus_ds.stages.register.model import model_plane, observed_plane
 from defocus_ds.stages.register.planes import Pyramid
 from defocus_ds.stages.register.start import band_pass
 
-__all__ = ["agreement", "fit_radius", "max_radius_px"]
+__all__ = ["agreement", "fit_radius", "max_radius_px", "sharpness_ratio"]
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
 
@@ -72,6 +72,18 @@ def agreement(
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+
+def sharpness_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
+    """Gradient energy of the resampled capture over that of the sharp image, contrast set equal."""
+    plane, inside = _resampled(observed_plane(blurred, factor), warp, factor, 0.0)
+    energies = []
+    for image in (plane, model_plane(sharp, factor, 0.0)):
+        gy, gx = np.gradient(image)
+        variance = float(image[inside].var(dtype=np.float64)) if inside.any() else 0.0
+        steep = float((gx[inside] ** 2 + gy[inside] ** 2).mean(dtype=np.float64)) if variance else 0
+        energies.append(steep / variance if variance else 0.0)
+    return energies[0] / energies[1] if energies[1] > 0 else 0.0
 
 
 def _resampled(

@@ -10,6 +10,7 @@ from defocus_ds.optics import Warp
 from defocus_ds.stages.register.model import Samples, draw_samples, observed_plane
 from defocus_ds.stages.register.normal import (
     PARAMETERS,
+    RADIUS,
     TONE,
     WARP,
     Equations,
@@ -36,7 +37,10 @@ __all__ = ["Fit", "certify_map", "refine_coarse", "refine_fine"]
 Trace = tuple[tuple[int, tuple[float, ...]], ...]
 
 _TUNING = 2.5  # Geman-McClure scale in deviations of the inliers
-_ROUNDS = 12
+_ROUNDS = 20
+_AT_REST_PX = 5e-4  # pixels of the level
+_MOVING_PX = 0.03  # a last step above this many pixels of the level has not converged
+_SMALLEST_START_PX = 0.7  # a smaller disk is the identity, from which no gradient leads away
 _TONE_ROUNDS = 2  # the tone settles first, or its error would be taken for a shift
 
 
@@ -146,7 +150,8 @@ def _fit_level(
     size = sharp.size
     p = parameters.copy()
     history: list[float] = []
-    converged = False
+    p[RADIUS.start] = max(p[RADIUS.start], _SMALLEST_START_PX)
+    last = 0.0
     for _ in range(3):  # again with other nodes if the radius has left them
         nodes = _nodes(p, size, factor)
         samples = draw_samples(sharp, factor, nodes, count=count, seed=seed)
@@ -162,8 +167,8 @@ def _fit_level(
             mask = free & _TONE_ONLY if settling else free
             step = limited(solve_step(system, p, deviation, size, mask), p, factor)
             p = p + step
-            if not settling and np.abs(step[WARP]).max() < 2e-4 * factor:
-                converged = True
+            last = float(np.abs(step[WARP]).max()) / factor
+            if not settling and last < _AT_REST_PX and abs(step[RADIUS.start]) < 0.01 * factor:
                 break
         radii = _radii(p, size)
         spacing = nodes[1] - nodes[0]
@@ -173,7 +178,7 @@ def _fit_level(
     system: Equations = equations(samples, observed, p, size, scale)
     covariance = clustered_covariance(system, p, deviation, size, free)
     trace = ((factor, tuple(history)),)
-    return Fit(p, covariance, deviation, factor, samples, trace, converged, size)
+    return Fit(p, covariance, deviation, factor, samples, trace, last < _MOVING_PX, size)
 
 
 _TONE_ONLY = np.zeros(PARAMETERS, np.bool_)

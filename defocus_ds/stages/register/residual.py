@@ -21,6 +21,7 @@ __all__ = ["LocalChecks", "check_locally", "map_deviation_px"]
 
 _CELL_PX = 256.0
 _LARGEST_DEVIATION_PX = 0.25  # a shift known less well than this is unknown
+_LEAST_CONTRAST = 0.01  # deviation of encoded values below which a cell has no texture
 _TUNING = 2.5
 _ROUNDS = 8
 _CORRELATED = 4.0
@@ -63,8 +64,10 @@ def check_locally(fit: Fit, blurred: Pyramid, *, tolerance_px: float) -> LocalCh
     observed = spline_coefficients(observed_plane(blurred, fit.factor))
     statistics = np.zeros((cells, 4))
     jtj = np.zeros((cells, _UNKNOWNS, _UNKNOWNS))
-    for _ in range(_ROUNDS):
+    at_start = statistics
+    for round_ in range(_ROUNDS):
         jtj, jte, statistics = _sums(fit, observed, state, scale, rows, columns)
+        at_start = statistics if round_ == 0 else at_start
         scale = _TUNING * np.maximum(np.sqrt(statistics[:, 3]), fit.deviation)
         step = _solve(jtj, jte)
         limit = np.array([3.0 * fit.factor, 3.0 * fit.factor, 0.25 * fit.radius_px + 0.2, 1, 1])
@@ -76,11 +79,13 @@ def check_locally(fit: Fit, blurred: Pyramid, *, tolerance_px: float) -> LocalCh
         & (statistics[:, 0] >= 60)
         & (np.abs(state[:, :2]).max(axis=1) < 8 * fit.factor)
     )
-    agreement = 1 - statistics[:, 2] / np.maximum(statistics[:, 1], 1e-12)
     confidence = np.where(known, 1 / (1 + (deviation / 0.25) ** 2), 0.0)
     shift = np.where(known[:, None], state[:, :2], np.nan)
-    textured = (statistics[:, 1] > 16 * fit.deviation**2) & (statistics[:, 0] >= 60)
-    good = known & (np.hypot(state[:, 0], state[:, 1]) <= tolerance_px) & (agreement > 0.5)
+    floor = max((4 * min(fit.deviation, 0.005)) ** 2, _LEAST_CONTRAST**2)
+    textured = (at_start[:, 1] > floor) & (at_start[:, 0] >= 60)
+    agrees = at_start[:, 2] < 0.5 * at_start[:, 1]
+    stays = np.hypot(state[:, 0], state[:, 1]) <= tolerance_px
+    explained = textured & agrees & (stays | ~known)
     grid = ResidualGrid(
         x,
         y,
@@ -92,7 +97,7 @@ def check_locally(fit: Fit, blurred: Pyramid, *, tolerance_px: float) -> LocalCh
     return LocalChecks(
         grid,
         _misfit(shift, deviation, confidence),
-        float((good & textured).sum() / max(int(textured.sum()), 1)),
+        float(explained.sum() / max(int(textured.sum()), 1)),
         int(textured.sum()),
     )
 

@@ -15,7 +15,7 @@ from defocus_ds.stages.register.alignment import Alignment, thin
 from defocus_ds.stages.register.coverage import valid_area
 from defocus_ds.stages.register.multimodal import MultimodalResult, multimodal
 from defocus_ds.stages.register.planes import Pyramid, check_pair, pyramid
-from defocus_ds.stages.register.radius import agreement, max_radius_px
+from defocus_ds.stages.register.radius import agreement, max_radius_px, sharpness_ratio
 from defocus_ds.stages.register.refine import Fit, certify_map, refine_coarse, refine_fine
 from defocus_ds.stages.register.residual import check_locally, map_deviation_px
 from defocus_ds.stages.register.solver import has_fields
@@ -137,7 +137,7 @@ def _aligned(
         converged=fit.converged,
         radius_px=radius,
         max_radius_px=max_radius_px(pair.size),
-        sharpness_ratio=0.0,
+        sharpness_ratio=sharpness_ratio(pair.sharp, pair.blurred, warp, fit.factor),
     )
     finite = float(np.nan_to_num(residual, nan=_UNKNOWN_PX, posinf=_UNKNOWN_PX))
     return Alignment(

@@ -1,0 +1,358 @@
+"""Crop: the very pixels of the images, the same bytes again, a reason for all left out."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from built_dataset import change_rows, make_dataset
+from click.testing import CliRunner
+from PIL import Image
+
+from defocus_ds.config import TileConfig
+from defocus_ds.dataset import folders, shards
+from defocus_ds.dataset.checksums import read_sums
+from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.pixels import pixels_sha256
+from defocus_ds.dataset.split import TooFewCrops
+from defocus_ds.errors import ConfigError, DatasetError
+from defocus_ds.frames import Level
+from defocus_ds.measure.sharpness import sharpness_q
+from defocus_ds.store import sha256_file
+from defocus_ds_cli.main import cli
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three scenes at two levels; copy it before changing it."""
+    return make_dataset(
+        tmp_path_factory.mktemp("built") / "dataset", levels=(Level.LOW, Level.MEDIUM)
+    )
+
+
+@pytest.fixture
+def dataset(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "dataset"))
+
+
+def rows_of(dataset: Path, level: str = "low") -> list[dict[str, Any]]:
+    """Rows of all shards, pixels included, in the order of files."""
+    files = sorted((dataset / "crops" / level).glob("*-of-*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def decoded(image: dict[str, Any]) -> np.ndarray:
+    with Image.open(io.BytesIO(image["bytes"])) as opened:
+        assert opened.mode == "L"
+        return np.asarray(opened)
+
+
+def test_crops_are_the_luma_of_the_images_they_name(dataset: Path) -> None:
+    report = crop(dataset, level="low")
+    rows = rows_of(dataset)
+    assert sum(report.kept.values()) == len(rows) == 18  # 3 x 2 of each 320 x 256 frame
+    for row in rows:
+        for name, level in (("sharp", "sharp"), ("blurred", "low")):
+            with Image.open(dataset / f"images/{row['scene']}/{level}.png") as image:
+                y = np.asarray(image.convert("YCbCr"))[..., 0]
+            x0, y0 = row["x"], row["y"]
+            window = y[y0 : y0 + 64, x0 : x0 + 64]
+            pixels = decoded(row[name])
+            assert np.array_equal(pixels, window)
+            assert row[f"sha256_{name}"] == pixels_sha256(pixels)
+            assert row[f"q_{name}"] == sharpness_q(window, kind="reported")
+            assert row[name]["path"] == f"{row['scene']}_low_{x0}_{y0}_{name}.png"
+        assert row["q_sharp"] > row["q_blurred"] > 0
+        assert row["blur_radius_px"] == 2.0
+        assert row["residual_px"] == 0.05
+
+
+def test_every_grid_position_is_kept_or_rejected_with_a_reason(dataset: Path) -> None:
+    with Image.open(dataset / "images/scene00/sharp.png") as image:
+        flat = np.asarray(image).copy()
+    flat[64:128, 64:128] = 90
+    Image.fromarray(flat).save(dataset / "images/scene00/sharp.png")
+    grid = [[96, 160, 0.0, 2.0, 1.0], [160, 160, 0.0, 0.0, 1.0], [96, 96, 0.0, 0.0, 1.0]]
+    change_rows(
+        dataset,
+        "scene00",
+        Level.SHARP,
+        image_sha256=sha256_file(dataset / "images/scene00/sharp.png"),
+    )
+    change_rows(dataset, "scene00", Level.LOW, alignment=json.dumps({"residual_grid": grid}))
+    report = crop(dataset, level="low")
+    kept = {(r["scene"], r["x"], r["y"]) for r in rows_of(dataset)}
+    rejected = pq.read_table(dataset / "crops/low/rejected.parquet").to_pylist()
+    reasons = {(r["scene"], r["x"], r["y"]): r["reason"] for r in rejected}
+    assert not kept & reasons.keys()
+    assert len(kept) + len(reasons) == 3 * 5 * 4
+    assert reasons["scene00", 64, 64] == "flat"
+    assert reasons["scene00", 64, 128] == "misaligned"
+    assert ("scene00", 128, 128) in kept
+    assert report.rejected == {"flat": 1, "misaligned": 1, "outside": 42}
+    worst = next(r for r in rejected if r["reason"] == "misaligned")
+    assert worst["value"] == pytest.approx(2.0, abs=0.05)
+    assert worst["limit"] == 0.5
+
+
+def test_only_kept_pairs_are_cut_and_the_others_are_counted(dataset: Path) -> None:
+    change_rows(dataset, "scene01", Level.LOW, verdict="reject", reasons=["residual: 2.1 px, 1.0"])
+    report = crop(dataset, level="low")
+    assert {row["scene"] for row in rows_of(dataset)} == {"scene00", "scene02"}
+    assert [str(item) for item in report.left_out] == ["scene01/low: residual: 2.1 px, 1.0"]
+    assert report.pairs == 2
+
+
+def test_a_failed_sharp_image_leaves_its_pairs_out(dataset: Path) -> None:
+    change_rows(dataset, "scene02", Level.SHARP, verdict="failed", reasons=["truncated"])
+    report = crop(dataset, level="medium")
+    assert [str(item) for item in report.left_out] == ["scene02/medium: truncated"]
+
+
+def test_same_dataset_same_bytes(dataset: Path, built: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(built, tmp_path / "other"))
+    crop(dataset, level="low")
+    crop(other, level="medium")
+    crop(other, level="low", size=32)
+    crop(other, level="low")
+    assert bytes_of(dataset / "crops/low") == bytes_of(other / "crops/low")
+    assert (dataset / "crops").is_dir()
+    assert [p.name for p in sorted((other / "crops").iterdir())] == ["low", "medium"]
+
+
+def test_levels_share_their_split(dataset: Path) -> None:
+    for level in ("low", "medium"):
+        crop(dataset, level=level)
+    splits = [{(r["scene"], r["split"]) for r in rows_of(dataset, lv)} for lv in ("low", "medium")]
+    assert splits[0] == splits[1]
+    assert {split for _, split in splits[0]} == {"train", "test"}
+
+
+def test_a_level_without_one_pair_leaves_the_split_as_it_is(dataset: Path) -> None:
+    crop(dataset, level="low")
+    before = {(r["scene"], r["split"]) for r in rows_of(dataset)}
+    test_scene = next(scene for scene, split in before if split == "test")
+    change_rows(dataset, test_scene, Level.LOW, verdict="reject", reasons=["ncc: 0.1, 0.9"])
+    report = crop(dataset, level="low")
+    assert {(r["scene"], r["split"]) for r in rows_of(dataset)} == {
+        pair for pair in before if pair[0] != test_scene
+    }
+    assert any("no low crop is in test" in note for note in report.notes)
+
+
+def test_a_forced_test_scene_is_reported(dataset: Path) -> None:
+    report = crop(dataset, level="low", config=TileConfig(size=64, stride=64, test_share=1e-9))
+    assert report.kept == {"train": 12, "test": 6}
+    assert any("was made test" in note for note in report.notes)
+
+
+def test_exact_counts_balanced_over_scenes(dataset: Path) -> None:
+    options: dict[str, Any] = {"size": 64, "stride": 16, "train": 21, "test": 5}
+    report = crop(dataset, level="low", **options)
+    assert report.kept == {"train": 21, "test": 5}
+    assert report.passed["train"] > 21
+    counts = [r["scene"] for r in rows_of(dataset) if r["split"] == "train"]
+    assert sorted(counts.count(scene) for scene in set(counts)) == [10, 11]
+    first = bytes_of(dataset / "crops/low")
+    crop(dataset, level="low", **options)
+    assert bytes_of(dataset / "crops/low") == first
+    crop(dataset, level="low", **options, seed=0)
+    assert bytes_of(dataset / "crops/low") == first
+
+
+def test_too_few_says_how_many_are_missing_and_changes_nothing(dataset: Path) -> None:
+    crop(dataset, level="low")
+    before = bytes_of(dataset / "crops/low")
+    with pytest.raises(TooFewCrops) as caught:
+        crop(dataset, level="low", train=77_000, test=188)
+    text = str(caught.value)
+    assert "train: 77000 asked for, 12 pass, 76988 missing" in text
+    assert "test: 188 asked for, 6 pass, 182 missing" in text
+    assert "--stride (now 64)" in text
+    assert bytes_of(dataset / "crops/low") == before
+    assert [p.name for p in (dataset / "crops").iterdir()] == ["low"]
+
+
+def test_shards_are_bounded_complete_and_readable_at_random(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_ROWS", 100)
+    report = crop(dataset, level="low", size=64, stride=16)
+    total = report.kept["train"]
+    count = -(-total // 100)
+    files = sorted((dataset / "crops/low").glob("train-*"))
+    assert [f.name for f in files] == [f"train-{i:05}-of-{count:05}.parquet" for i in range(count)]
+    sizes = []
+    for file in files:
+        metadata = pq.read_metadata(file)
+        sizes.append(metadata.num_rows)
+        groups = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+        assert max(groups) <= 32
+    assert sum(sizes) == total
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_schema_tells_datasets_that_pixels_are_images(dataset: Path) -> None:
+    crop(dataset, level="low")
+    schema = pq.read_schema(next((dataset / "crops/low").glob("train-*")))
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == schema.names
+    assert features["sharp"] == features["blurred"] == {"_type": "Image"}
+    assert features["x"] == {"dtype": "int32", "_type": "Value"}
+    assert features["q_sharp"] == {"dtype": "float64", "_type": "Value"}
+    record = json.loads(schema.metadata[b"defocus_ds"])
+    assert record["format"] == 1
+    assert record["dataset_digest"] == sha256_file(dataset / "scenes.parquet")
+    assert record["tile"]["size"] == 64
+
+
+def test_manifest_has_no_pixels_and_rebuilds_the_same_bytes(
+    dataset: Path, built: Path, tmp_path: Path
+) -> None:
+    crop(dataset, level="low", size=48, stride=40, train=9, test=4)
+    first = bytes_of(dataset / "crops/low")
+    manifest = Path(shutil.copy(dataset / "crops/low/manifest.parquet", tmp_path))
+    assert manifest.stat().st_size < 20_000
+    other = Path(shutil.copytree(built, tmp_path / "other"))
+    report = crop(other, level="low", manifest=manifest)
+    assert report.kept == {"train": 9, "test": 4}
+    first.pop("rejected.parquet")  # a manifest says nothing of what was not kept
+    assert bytes_of(other / "crops/low") == first
+
+
+def test_rebuild_names_missing_scenes_and_other_images_at_once(
+    dataset: Path, built: Path, tmp_path: Path
+) -> None:
+    crop(dataset, level="low")
+    manifest = Path(shutil.copy(dataset / "crops/low/manifest.parquet", tmp_path))
+    other = Path(shutil.copytree(built, tmp_path / "other"))
+    path = other / "images/scene00/low.png"
+    Image.fromarray(np.zeros((256, 320, 3), np.uint8)).save(path)
+    change_rows(other, "scene00", Level.LOW, image_sha256=sha256_file(path))
+    change_rows(other, "scene02", Level.LOW, verdict="reject", reasons=["ncc: 0, 1"])
+    with pytest.raises(DatasetError) as caught:
+        crop(other, level="low", manifest=manifest)
+    assert "2 of 3 scenes" in str(caught.value)
+    assert "scene00 (the blurred image is" in str(caught.value)
+    assert "scene02 (ncc: 0, 1)" in str(caught.value)
+    with pytest.raises(DatasetError, match="--level"):
+        crop(dataset, level="medium", manifest=manifest)
+
+
+def test_sums_are_refreshed_without_hiding_damage(dataset: Path) -> None:
+    crop(dataset, level="medium")
+    before = read_sums(dataset)
+    damaged = next((dataset / "crops/medium").glob("train-*"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    crop(dataset, level="low")
+    sums = read_sums(dataset)
+    for path in (dataset / "crops/low").iterdir():
+        assert sums[f"crops/low/{path.name}"] == sha256_file(path)
+    name = f"crops/medium/{damaged.name}"
+    assert sums[name] == before[name] != sha256_file(damaged)
+
+
+def test_a_changed_image_is_not_cut(dataset: Path) -> None:
+    path = dataset / "images/scene01/low.png"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"scene01/low\.png: SHA-256"):
+        crop(dataset, level="low")
+    assert not (dataset / "crops").exists()
+
+
+def test_interrupted_while_writing_the_old_crops_stay(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop(dataset, level="low")
+    before = bytes_of(dataset / "crops/low")
+    count = 0
+
+    def stop(done: int, total: int, label: str) -> None:
+        nonlocal count
+        count += label.startswith("cut")
+        if count == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        crop(dataset, level="low", size=32, progress=stop)
+    assert bytes_of(dataset / "crops/low") == before
+    assert [p.name for p in (dataset / "crops").iterdir()] == ["low"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_killed_run_is_cleaned_up_by_the_next(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    """Without an atomic exchange, death between the two renames leaves only ``.old-low``."""
+    crop(dataset, level="low")
+    before = bytes_of(dataset / "crops/low")
+    if not exchange:
+        monkeypatch.setattr(folders, "_exchange", lambda one, other: False)
+    (dataset / "crops/.tmp-low-dead").mkdir()
+    (dataset / "crops/.tmp-low-dead/train").write_text("half")
+    (dataset / "crops/low").rename(dataset / "crops/.old-low")
+    crop(dataset, level="low")
+    assert bytes_of(dataset / "crops/low") == before
+    assert [p.name for p in (dataset / "crops").iterdir()] == ["low"]
+
+
+def test_unusable_input_is_said_in_one_line(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no dataset\.json"):
+        crop(tmp_path, level="low")
+    with pytest.raises(DatasetError, match="one of low, medium, high"):
+        crop(dataset, level="sharp")
+    with pytest.raises(DatasetError, match="no high pair to crop: scene00/high: absent"):
+        crop(dataset, level="high")
+    with pytest.raises(DatasetError, match=r"no crop of size 512 passes in 3 pairs \(no place\)"):
+        crop(dataset, level="low", size=512)
+    with pytest.raises(ConfigError, match=r"tile\.size = 0"):
+        crop(dataset, level="low", size=0)
+    with pytest.raises(ConfigError, match="add up"):
+        crop(dataset, level="low", config=TileConfig(test_share=0.7, val_share=0.7))
+
+
+def test_progress_counts_every_pair_twice(dataset: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    crop(dataset, level="low", progress=lambda *step: seen.append(step))
+    assert [(done, total) for done, total, _ in seen] == [(i, 6) for i in range(1, 7)]
+    assert [label for *_, label in seen][::3] == ["judged scene00/low", "cut scene00/low"]
+
+
+def test_command_prints_counts_and_reasons(dataset: Path) -> None:
+    change_rows(dataset, "scene01", Level.LOW, verdict="reject", reasons=["ncc: 0.2, 0.9"])
+    done = CliRunner().invoke(cli, ["crop", str(dataset), "--set", "tile.min_std=1"])
+    assert done.exit_code == 0, done.output
+    assert "12 crops of 64 px, stride 64 from 2 pairs" in done.stdout
+    assert "outside" in done.stdout
+    assert "scene01/low: ncc: 0.2, 0.9" in done.stdout
+    assert "crop: 4/4 cut scene02/low" in done.stderr
+
+
+def test_command_json_and_exit_codes(dataset: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    done = run(cli, ["crop", str(dataset), "--size", "32", "--json"])
+    result = json.loads(done.stdout)
+    assert result["size"] == result["stride"] == 32
+    assert result["kept"]["train"] == result["passed"]["train"] > 0
+    few = run(cli, ["crop", str(dataset), "--train", "77000", "--test", "188"])
+    assert few.exit_code == 1
+    assert "76988 missing" in few.stderr
+    assert few.stdout == ""
+    manifest = Path(shutil.copy(dataset / "crops/low/manifest.parquet", tmp_path))
+    both = run(cli, ["crop", str(dataset), "--manifest", str(manifest), "--size", "32"])
+    assert both.exit_code == 2
+    assert run(cli, ["crop", str(dataset), "--manifest", str(manifest)]).exit_code == 0
+    other = run(cli, ["crop", str(dataset), "--set", "register.refine=false"])
+    assert isinstance(other.exception, ConfigError)

@@ -1,0 +1,180 @@
+"""Loaders: every crop as it was cut, from anywhere, in any order, in any process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from built_dataset import make_dataset
+from PIL import Image
+
+from defocus_ds import load_crops
+from defocus_ds.dataset import shards
+from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.loaders import Crops
+from defocus_ds.errors import DatasetError
+
+
+@pytest.fixture(scope="module")
+def cropped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three training shards of 32-row groups."""
+    root = make_dataset(tmp_path_factory.mktemp("cropped") / "dataset", scenes=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "SHARD_ROWS", 100)
+        crop(root, level="low", size=32, stride=16)
+    return root
+
+
+@pytest.fixture
+def crops(cropped: Path) -> Crops:
+    return load_crops(cropped, level="low", split="train")
+
+
+def checksum(crops: Crops, index: int) -> int:
+    return int(crops[index].sharp.sum()) * 1_000_003 + int(crops[index].blurred.sum())
+
+
+def test_every_crop_is_the_luma_it_names(cropped: Path, crops: Crops) -> None:
+    assert len(crops) > 200
+    lumas = {
+        path: np.asarray(Image.open(path).convert("YCbCr"))[..., 0]
+        for path in cropped.glob("images/*/*.png")
+    }
+    for i in range(0, len(crops), 7):
+        item = crops[i]
+        x, y, scene = item.row["x"], item.row["y"], item.row["scene"]
+        for level, pixels in (("sharp", item.sharp), ("low", item.blurred)):
+            whole = lumas[cropped / f"images/{scene}/{level}.png"]
+            assert pixels.dtype == np.uint8
+            assert np.array_equal(pixels, whole[y : y + 32, x : x + 32])
+        assert item.row["split"] == "train"
+        assert {"sharp", "blurred"}.isdisjoint(item.row)
+
+
+def test_random_and_negative_access_equal_iteration(crops: Crops) -> None:
+    in_order = [item.row for item in crops]
+    rows = [(r["scene"], r["y"], r["x"]) for r in in_order]
+    assert rows == sorted(rows)
+    assert len(set(rows)) == len(crops)
+    for i in np.random.default_rng(0).permutation(len(crops))[:60]:
+        assert crops[i].row == in_order[i]
+        assert crops[int(i) - len(crops)].row == in_order[i]
+
+
+def test_arrays_hold_everything(crops: Crops) -> None:
+    blurred, sharp = crops.arrays()
+    assert blurred.shape == sharp.shape == (len(crops), 32, 32)
+    for i in (0, 31, 32, 99, 100, len(crops) - 1):
+        assert np.array_equal(blurred[i], crops[i].blurred)
+        assert np.array_equal(sharp[i], crops[i].sharp)
+
+
+@pytest.mark.parametrize("index", [10**6, -(10**6)])
+def test_out_of_range(crops: Crops, index: int) -> None:
+    with pytest.raises(IndexError, match=str(index)):
+        crops[index]
+
+
+@pytest.mark.parametrize("index", [slice(0, 3), 1.0, "1"])
+def test_only_integers_index(crops: Crops, index: object) -> None:
+    with pytest.raises(TypeError, match="integer"):
+        crops[index]  # type: ignore[index]
+
+
+def test_pickles_small_and_without_its_cache(crops: Crops) -> None:
+    expected = checksum(crops, 5)
+    data = pickle.dumps(crops)
+    assert len(data) < 5_000
+    assert checksum(pickle.loads(data), 5) == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_works_in_worker_processes_after_use_in_the_parent(crops: Crops, method: str) -> None:
+    indices = list(range(0, len(crops), 20))
+    expected = [checksum(crops, i) for i in indices]
+    if method == "fork":
+        found = forked(crops, indices)
+    else:
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            found = pool.starmap(checksum, [(crops, i) for i in indices])
+    assert found == expected
+
+
+def forked(crops: Crops, indices: list[int]) -> list[int]:
+    """Results of a forked child that inherits the open files, while the parent keeps reading."""
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+
+    def work() -> None:
+        queue.put([checksum(crops, i) for i in indices])
+
+    child = context.Process(target=work)
+    child.start()
+    for i in reversed(indices):
+        crops[i]
+    result: list[int] = queue.get()
+    child.join(30)
+    assert child.exitcode == 0
+    return result
+
+
+@pytest.mark.parametrize("part", ["crops", "."])
+def test_a_crops_folder_is_enough(cropped: Path, part: str) -> None:
+    assert len(load_crops(str(cropped / part), level="low", split="test")) > 0
+
+
+def test_absent_level_or_split_is_said(cropped: Path) -> None:
+    with pytest.raises(DatasetError, match="no crops of level 'high'"):
+        load_crops(cropped, level="high", split="train")
+    with pytest.raises(DatasetError, match="no split 'val'; there: train, test"):
+        load_crops(cropped, level="low", split="val")
+
+
+@pytest.fixture
+def copy(cropped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(cropped / "crops", tmp_path / "crops"))
+
+
+def test_a_missing_shard_is_named(copy: Path) -> None:
+    missing = sorted((copy / "low").glob("train-*"))[1]
+    missing.unlink()
+    with pytest.raises(DatasetError, match=missing.name):
+        load_crops(copy, level="low", split="train")
+
+
+def test_shards_of_two_runs_are_refused(copy: Path) -> None:
+    shard = sorted((copy / "low").glob("train-*"))[0]
+    shutil.copy(shard, copy / "low/train-00000-of-00009.parquet")
+    with pytest.raises(DatasetError, match=r"two different runs|missing"):
+        load_crops(copy, level="low", split="train")
+
+
+def test_damage_names_shard_and_rows(copy: Path) -> None:
+    shard = sorted((copy / "low").glob("train-*"))[1]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    shard.write_bytes(data)
+    crops = load_crops(copy, level="low", split="train")
+    with pytest.raises(DatasetError, match=shard.name):
+        crops.arrays()
+
+
+def test_check_compares_the_hash_and_names_shard_and_row(copy: Path) -> None:
+    shard = sorted((copy / "low").glob("train-*"))[1]
+    table = pq.read_table(shard)
+    rows = table.to_pylist()
+    rows[40]["blurred"]["bytes"] = rows[41]["blurred"]["bytes"]
+    pq.write_table(type(table).from_pylist(rows, schema=table.schema), shard)
+    first = pq.read_metadata(sorted((copy / "low").glob("train-*"))[0]).num_rows
+    unchecked = load_crops(copy, level="low", split="train")
+    assert np.array_equal(unchecked[first + 40].blurred, unchecked[first + 41].blurred)
+    checked = load_crops(copy, level="low", split="train", check=True)
+    assert checked[first + 39].row["x"] == rows[39]["x"]
+    with pytest.raises(DatasetError, match=rf"{shard.name}: row 40: blurred: pixels"):
+        checked[first + 40]
