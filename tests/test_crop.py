@@ -105,6 +105,23 @@ def test_every_grid_position_is_kept_or_rejected_with_a_reason(dataset: Path) ->
     assert worst["limit"] == 0.5
 
 
+def test_the_blur_radius_of_a_crop_is_that_of_its_place(dataset: Path) -> None:
+    """A radius that grows by 1 px in 100 px to the right is found again in every crop."""
+    grid = [[x, y, 1 + x / 100, 0.8] for x in range(20, 320, 40) for y in range(20, 256, 40)]
+    change_rows(dataset, "scene00", Level.LOW, alignment=json.dumps({"radius_grid": grid}))
+    crop(dataset, level="low")
+    for row in rows_of(dataset):
+        expected = 1 + (row["x"] + 31.5) / 100 if row["scene"] == "scene00" else 2.0
+        assert row["blur_radius_px"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("grid", ["x", [[1, 2]], [[0, 0, "a", 0, 1]], [3]])
+def test_a_residual_grid_that_is_not_one_is_refused(dataset: Path, grid: object) -> None:
+    change_rows(dataset, "scene00", Level.LOW, alignment=json.dumps({"residual_grid": grid}))
+    with pytest.raises(DatasetError, match="scene00/low: alignment: residual_grid"):
+        crop(dataset, level="low")
+
+
 def test_only_kept_pairs_are_cut_and_the_others_are_counted(dataset: Path) -> None:
     change_rows(dataset, "scene01", Level.LOW, verdict="reject", reasons=["residual: 2.1 px, 1.0"])
     report = crop(dataset, level="low")
@@ -123,7 +140,7 @@ def test_same_dataset_same_bytes(dataset: Path, built: Path, tmp_path: Path) -> 
     other = Path(shutil.copytree(built, tmp_path / "other"))
     crop(dataset, level="low")
     crop(other, level="medium")
-    crop(other, level="low", size=32)
+    crop(other, level="low", size=96)
     crop(other, level="low")
     assert bytes_of(dataset / "crops/low") == bytes_of(other / "crops/low")
     assert (dataset / "crops").is_dir()
@@ -286,7 +303,7 @@ def test_interrupted_while_writing_the_old_crops_stay(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        crop(dataset, level="low", size=32, progress=stop)
+        crop(dataset, level="low", size=96, progress=stop)
     assert bytes_of(dataset / "crops/low") == before
     assert [p.name for p in (dataset / "crops").iterdir()] == ["low"]
 

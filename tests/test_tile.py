@@ -167,5 +167,6 @@ def test_local_residual_weighs_by_confidence_and_skips_the_unmeasured() -> None:
 def test_local_residual_falls_back_where_nothing_is_near() -> None:
     columns = [0, 100, 200, 300, 400]
     grid = [[x, 0, 1, 0, 1.0 if x in (0, 400) else 0.0] for x in columns]
+    assert local_residual(grid[:1] + grid[1::3], [[250, 0]], fallback_px=0.25)[0] == 0.25
     assert local_residual(grid, [[200, 0]], fallback_px=0.25)[0] == 0.25
     assert local_residual([], [[1, 2]], fallback_px=0.5).tolist() == [0.5]

@@ -28,6 +28,7 @@ class BuiltPair:
         size: (width, height) in pixels of both.
         valid_area: (x0, y0, x1, y1) pixels, half-open.
         residual_grid: rows of x, y, dx, dy in pixels and confidence; may be empty.
+        radius_grid: rows of x, y, blur radius in pixels and confidence; may be empty.
         residual_px, blur_radius_px: of the pair.
     """
 
@@ -39,6 +40,7 @@ class BuiltPair:
     size: tuple[int, int]
     valid_area: tuple[int, int, int, int]
     residual_grid: tuple[tuple[float, ...], ...]
+    radius_grid: tuple[tuple[float, ...], ...]
     residual_px: float
     blur_radius_px: float
 
@@ -114,6 +116,7 @@ def _built(
             f"{sharp['width']}x{sharp['height']}. Build the scene again."
         )
     x0, y0, x1, y1 = blurred["valid_area"]
+    record = json.loads(blurred["alignment"] or "{}")
     return BuiltPair(
         pair,
         inside(root, sharp["image"]),
@@ -122,20 +125,22 @@ def _built(
         blurred["image_sha256"],
         size,
         (x0, y0, x1, y1),
-        tuple(_grid(f"{root}: {pair}", blurred["alignment"])),
+        tuple(_grid(f"{root}: {pair}", record, "residual_grid", 5)),
+        tuple(_grid(f"{root}: {pair}", record, "radius_grid", 4)),
         blurred["residual_px"],
         blurred["blur_radius_px"],
     )
 
 
-def _grid(where: str, alignment: str | None) -> Iterator[tuple[float, ...]]:
-    """Nodes of the residual grid; a node with a null entry was not measured."""
-    record = json.loads(alignment or "{}")
-    for node in record.get("residual_grid") or []:
-        if not (isinstance(node, list) and len(node) == 5):
-            raise DatasetError(f"{where}: alignment: residual_grid holds {node!r}, need 5 numbers.")
-        if any(value is None for value in node):
-            continue
-        if not all(isinstance(value, int | float) for value in node):
-            raise DatasetError(f"{where}: alignment: residual_grid holds {node!r}, need numbers.")
-        yield tuple(float(value) for value in node)
+def _grid(
+    where: str, record: Mapping[str, Any], key: str, length: int
+) -> Iterator[tuple[float, ...]]:
+    """Nodes of a grid in an alignment record; a node with a null entry was not measured."""
+    for node in record.get(key) or []:
+        numbers = node if isinstance(node, list) else []
+        if len(numbers) != length or not all(
+            value is None or isinstance(value, int | float) for value in numbers
+        ):
+            raise DatasetError(f"{where}: alignment: {key} holds {node!r}, need {length} numbers.")
+        if None not in numbers:
+            yield tuple(float(value) for value in numbers)

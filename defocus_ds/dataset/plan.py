@@ -20,7 +20,7 @@ from defocus_ds.dataset.split import SPLITS, Splits, TooFewCrops, choose
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
-from defocus_ds.stages.tile import Tiles, judge
+from defocus_ds.stages.tile import Tiles, judge, local_value
 
 __all__ = ["CropPlan", "PlannedPair", "plan_from_images", "plan_from_manifest"]
 
@@ -216,9 +216,12 @@ def _check_enough(
 
 
 def _rows(built: BuiltPair, tiles: Tiles, indices: Any, split: str) -> Any:
-    """Arrow table of the chosen crops: place, radius and local residual."""
+    """Arrow table of the chosen crops: place, blur radius and residual there."""
     n = len(indices)
     xy = tiles.xy[indices]
+    centres = xy + (tiles.size - 1) / 2
+    nodes = np.array(built.radius_grid, np.float64).reshape(-1, 4)
+    radius = local_value(nodes, centres, fallback=built.blur_radius_px)
     return pa.table(
         {
             "scene": pa.array([built.pair.scene] * n, pa.string()),
@@ -227,7 +230,7 @@ def _rows(built: BuiltPair, tiles: Tiles, indices: Any, split: str) -> Any:
             "x": pa.array(xy[:, 0], pa.int32()),
             "y": pa.array(xy[:, 1], pa.int32()),
             "size": pa.array([tiles.size] * n, pa.int32()),
-            "blur_radius_px": pa.array([built.blur_radius_px] * n, pa.float64()),
+            "blur_radius_px": pa.array(radius, pa.float64()),
             "residual_px": pa.array(tiles.residual_px[indices], pa.float64()),
         }
     )

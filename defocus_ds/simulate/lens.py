@@ -161,14 +161,13 @@ def _kernel() -> Callable[..., None]:
 
 def _sample(image: Any, nodes: Any, taps: Any, out: Any) -> None:
     """Interpolate four channels at points given on a coarse grid of nodes."""
-    node = 16
     phases = taps.shape[0] - 1
     count = taps.shape[1]
     last_y, last_x = image.shape[0] - count, image.shape[1] - count
     for y in range(out.shape[0]):
-        j, fy = y // node, (y % node) / node
+        j, fy = y // _NODE, (y % _NODE) / _NODE
         for x in range(out.shape[1]):
-            i, fx = x // node, (x % node) / node
+            i, fx = x // _NODE, (x % _NODE) / _NODE
             w00, w01 = (1 - fy) * (1 - fx), (1 - fy) * fx
             w10, w11 = fy * (1 - fx), fy * fx
             sx = (

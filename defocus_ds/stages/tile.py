@@ -12,7 +12,7 @@ from defocus_ds.config import TileConfig
 from defocus_ds.errors import InputError
 from defocus_ds.frames import Keep, Reject, UInt8Image, Verdict
 
-__all__ = ["CODES", "Tiles", "judge", "local_residual", "luma", "positions"]
+__all__ = ["CODES", "Tiles", "judge", "local_residual", "local_value", "luma", "positions"]
 
 # reasons to reject a crop, in the order they are tested: the first that holds is recorded
 CODES = ("outside", "flat", "clipped", "misaligned")
@@ -99,41 +99,60 @@ def positions(frame: tuple[int, int], *, size: int, stride: int) -> npt.NDArray[
     return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
 
 
+def local_value(
+    nodes: npt.ArrayLike, points: npt.ArrayLike, *, fallback: float
+) -> npt.NDArray[np.float64]:
+    """A measured quantity at points between the nodes of a regular grid.
+
+    Weights are bilinear times confidence; beyond the outermost nodes the nearest ones count.
+
+    Args:
+        nodes: (M, 4) rows of x, y in pixels, value, confidence; unmeasured nodes are absent, not
+            finite, or of confidence 0.
+        points: (N, 2) x, y in pixels.
+        fallback: value where no node with confidence is near.
+
+    Returns:
+        (N,) float64, in the unit of the values.
+    """
+    table = np.asarray(nodes, np.float64).reshape(-1, 4)
+    places = np.asarray(points, np.float64).reshape(-1, 2)
+    result = np.full(len(places), fallback, np.float64)
+    spacing = [_spacing(table[:, axis]) for axis in (0, 1)]
+    table = table[np.isfinite(table).all(axis=1) & (table[:, 3] > 0)]
+    if not len(table):
+        return result
+    inside = np.clip(places, table[:, :2].min(axis=0), table[:, :2].max(axis=0))
+    for index, place in enumerate(inside):
+        weight = table[:, 3].copy()
+        for axis in (0, 1):
+            distance = np.abs(table[:, axis] - place[axis]) / spacing[axis]
+            weight *= np.maximum(1 - distance, 0)
+        if (total := weight.sum()) > 1e-9:
+            result[index] = (weight * table[:, 2]).sum() / total
+    return result
+
+
 def local_residual(
-    grid: npt.ArrayLike, centres: npt.ArrayLike, *, fallback_px: float
+    grid: npt.ArrayLike, points: npt.ArrayLike, *, fallback_px: float
 ) -> npt.NDArray[np.float64]:
     """Length of the residual shift at points between the nodes of a measured grid.
 
     Lengths are interpolated, not vectors: nodes that disagree in direction lie on an edge in
-    depth, and must not cancel there.  Weights are bilinear times confidence; beyond the
-    outermost nodes the nearest ones count.
+    depth, and must not cancel there.
 
     Args:
-        grid: (M, 5) rows of x, y, dx, dy in pixels and confidence; unmeasured nodes are absent,
-            not finite, or of confidence 0.
-        centres: (N, 2) points (x, y) in pixels.
+        grid: (M, 5) rows of x, y, dx, dy in pixels and confidence, as in `local_value`.
+        points: (N, 2) x, y in pixels.
         fallback_px: value where no node with confidence is near.
 
     Returns:
         (N,) float64, pixels, >= 0.
     """
-    nodes = np.asarray(grid, np.float64).reshape(-1, 5)
-    points = np.asarray(centres, np.float64).reshape(-1, 2)
-    spacing = [_spacing(nodes[:, axis]) for axis in (0, 1)]
-    nodes = nodes[np.isfinite(nodes).all(axis=1) & (nodes[:, 4] > 0)]
-    if not len(nodes):
-        return np.full(len(points), fallback_px)
-    low, high = nodes[:, :2].min(axis=0), nodes[:, :2].max(axis=0)
-    length = np.hypot(nodes[:, 2], nodes[:, 3])
-    result = np.full(len(points), fallback_px)
-    for index, point in enumerate(np.clip(points, low, high)):
-        weight = nodes[:, 4].copy()
-        for axis in (0, 1):
-            distance = np.abs(nodes[:, axis] - point[axis]) / spacing[axis]
-            weight *= np.maximum(1 - distance, 0)
-        if (total := weight.sum()) > 1e-9:
-            result[index] = (weight * length).sum() / total
-    return result
+    table = np.asarray(grid, np.float64).reshape(-1, 5)
+    length = np.hypot(table[:, 2], table[:, 3])
+    nodes = np.column_stack([table[:, :2], length, table[:, 4]])
+    return local_value(nodes, points, fallback=fallback_px)
 
 
 def judge(
@@ -216,6 +235,9 @@ def _std(counts: npt.NDArray[np.intp]) -> float:
 
 
 def _spacing(coordinates: npt.NDArray[np.float64]) -> float:
-    """Distance between neighbouring grid lines; infinite where there is only one."""
+    """Distance between neighbouring grid lines; infinite where there is only one.
+
+    The smallest gap counts: wider ones are lines without a measured node.
+    """
     lines = np.unique(coordinates[np.isfinite(coordinates)])
-    return float(np.diff(lines).max()) if len(lines) > 1 else float("inf")
+    return float(np.diff(lines).min()) if len(lines) > 1 else float("inf")
