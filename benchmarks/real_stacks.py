@@ -57,13 +57,13 @@ STACKS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "focus_stacks/rpbaptista": {
         "bench": ("bench/Source2.png", "bench/Source1.png"),
-        "bottle": ("bottle/Source2.png", "bottle/Source3.png", "bottle/Source1.png"),
-        "poster": ("poster/Source2.png", "poster/Source1.png", "poster/Source3.png"),
-        "tree": ("tree/Source2.png", "tree/Source1.png", "tree/Source3.png"),
+        "bottle": ("bottle/Source3.png", "bottle/Source2.png", "bottle/Source1.png"),
+        "poster": ("poster/Source2.png", "poster/Source3.png", "poster/Source1.png"),
+        "tree": ("tree/Source1.png", "tree/Source3.png", "tree/Source2.png"),
     },
     "focus_stacks/petteri": {
         "board": tuple(f"examples/depthmap/pcb_{n:03}.JPG" for n in (3, 2, 1, 0)),
-        "socket": tuple(f"examples/pcb/pcb_{n:03}.jpg" for n in (4, 3, 2, 1)),
+        "socket": tuple(f"examples/pcb/pcb_{n:03}.jpg" for n in (1, 2, 4, 3)),
     },
     "focus_stacks/qraleq": {
         "table": tuple(f"data/Set1/FS-{n}.jpg" for n in (10, 12, 13, 14)),

@@ -6,6 +6,7 @@ DefocusError                      one line: what, where, measured, limit, way ou
 │   ├── ShootError                a folder of captures that cannot be used as it is
 │   ├── DatasetError              a dataset folder, manifest or shard that is damaged
 │   └── OpticsError               a forward-model parameter outside its domain
+├── TooFewCrops                   fewer crops pass than were asked for; exit code 1
 └── StageFailed                   one scene fails, the rest of the build goes on
     ├── CaptureUnreadable         a file that is damaged or not what its name says
     ├── DevelopFailed             decoded, but the levels or the white balance are wrong
@@ -26,6 +27,7 @@ __all__ = [
     "RegistrationFailed",
     "ShootError",
     "StageFailed",
+    "TooFewCrops",
     "WorkerDied",
 ]
 
@@ -48,6 +50,10 @@ class ShootError(InputError):
 
 class DatasetError(InputError):
     """A dataset folder, manifest or shard is missing, damaged or of another version."""
+
+
+class TooFewCrops(DefocusError):
+    """Fewer crops pass the checks than were asked for."""
 
 
 class OpticsError(InputError):

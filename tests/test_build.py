@@ -197,7 +197,12 @@ def test_pair_of_another_scene_is_rejected_and_kept_apart(
     shoot = tmp_path / "shoot"
     shutil.copytree(small_shoot, shoot)
     first, second = (sorted((shoot / s).glob("*.CR2")) for s in ("scene01", "scene02"))
-    shutil.copy(second[2], first[2])
+    files = [first[0], first[1], second[2]]  # the third is of another scene
+    levels = [("sharp", 0), ("low", 2), ("medium", 4)]
+    lines = ["file,scene,level,offset"]
+    for file, (level, offset) in zip(files, levels, strict=True):
+        lines.append(f"{file.relative_to(shoot).as_posix()},scene01,{level},{offset}")
+    (shoot / "shoot.csv").write_text("\n".join(lines) + "\n")
     report = defocus_ds.build(
         shoot, tmp_path / "d", config=load_config(settings=["colour.method=none"]), jobs=2
     )

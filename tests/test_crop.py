@@ -20,8 +20,7 @@ from defocus_ds.dataset import folders, shards
 from defocus_ds.dataset.checksums import read_sums
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.pixels import pixels_sha256
-from defocus_ds.dataset.split import TooFewCrops
-from defocus_ds.errors import ConfigError, DatasetError
+from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
 from defocus_ds.measure.sharpness import sharpness_q
 from defocus_ds.store import sha256_file
@@ -325,6 +324,21 @@ def test_a_killed_run_is_cleaned_up_by_the_next(
     assert [p.name for p in (dataset / "crops").iterdir()] == ["low"]
 
 
+def test_one_writer_at_a_time(dataset: Path) -> None:
+    with folders.only_writer(dataset), pytest.raises(DatasetError, match="is at work on it"):
+        crop(dataset, level="low")
+    assert crop(dataset, level="low").pairs == 3
+
+
+def test_a_manifest_without_its_record_is_refused(dataset: Path, tmp_path: Path) -> None:
+    crop(dataset, level="low")
+    table = pq.read_table(dataset / "crops/low/manifest.parquet")
+    for metadata in (None, {"defocus_ds": "{"}, {"defocus_ds": '{"format": 1, "tile": {"a": 1}}'}):
+        pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "m.parquet")
+        with pytest.raises(DatasetError, match="does not say how it was made"):
+            crop(dataset, level="low", manifest=tmp_path / "m.parquet")
+
+
 def test_unusable_input_is_said_in_one_line(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no dataset\.json"):
         crop(tmp_path, level="low")
@@ -351,7 +365,7 @@ def test_command_prints_counts_and_reasons(dataset: Path) -> None:
     change_rows(dataset, "scene01", Level.LOW, verdict="reject", reasons=["ncc: 0.2, 0.9"])
     done = CliRunner().invoke(cli, ["crop", str(dataset), "--set", "tile.min_std=1"])
     assert done.exit_code == 0, done.output
-    assert "12 crops of 64 px, stride 64 from 2 pairs" in done.stdout
+    assert "12 crops of 64 px, stride 64, from 2 pairs" in done.stdout
     assert "outside" in done.stdout
     assert "scene01/low: ncc: 0.2, 0.9" in done.stdout
     assert "crop: 4/4 cut scene02/low" in done.stderr
@@ -372,4 +386,6 @@ def test_command_json_and_exit_codes(dataset: Path, tmp_path: Path) -> None:
     assert both.exit_code == 2
     assert run(cli, ["crop", str(dataset), "--manifest", str(manifest)]).exit_code == 0
     other = run(cli, ["crop", str(dataset), "--set", "register.refine=false"])
-    assert isinstance(other.exception, ConfigError)
+    assert other.exit_code == 2
+    assert other.stderr.count("\n") == 1
+    assert "register" in other.stderr

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defocus_ds.dataset.split import TooFewCrops, assign_splits, choose, hash_fraction
+from defocus_ds.dataset.split import assign_splits, choose, hash_fraction
+from defocus_ds.errors import TooFewCrops
 
 NAMES = [f"scene{i:03}" for i in range(2000)]
 

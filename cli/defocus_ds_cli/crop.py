@@ -78,7 +78,6 @@ def command(
     fewer crops pass than --train or --test ask for; nothing is written then.
     """
     from defocus_ds.dataset.crop import crop
-    from defocus_ds.dataset.split import TooFewCrops
     from defocus_ds_cli.progress import Progress
 
     if manifest is not None and (
@@ -86,23 +85,19 @@ def command(
     ):
         raise click.UsageError("--manifest decides every crop; leave the other options out.")
     config = _tile_config(dataset, settings) if settings else None
-    try:
-        with Progress("crop") as progress:
-            report = crop(
-                dataset,
-                level=level,
-                size=size,
-                stride=stride,
-                train=train,
-                test=test,
-                config=config,
-                seed=seed,
-                manifest=manifest,
-                progress=progress,
-            )
-    except TooFewCrops as error:
-        click.echo(f"defocus-ds: {error}", err=True)
-        raise click.exceptions.Exit(1) from error
+    with Progress("crop") as progress:
+        report = crop(
+            dataset,
+            level=level,
+            size=size,
+            stride=stride,
+            train=train,
+            test=test,
+            config=config,
+            seed=seed,
+            manifest=manifest,
+            progress=progress,
+        )
     if as_json:
         echo_json(_as_dict(report))
     else:
@@ -115,7 +110,7 @@ def _tile_config(dataset: Path, settings: tuple[str, ...]) -> TileConfig:
     from defocus_ds.dataset.manifest import read_info
     from defocus_ds.errors import ConfigError
 
-    table: dict[str, Any] = read_info(dataset).get("config", {})
+    table: dict[str, Any] = read_info(dataset)["config"]
     tile = dict(table.get("tile", {}))
     for setting in settings:
         section, _, name = setting.partition("=")[0].strip().partition(".")
@@ -143,9 +138,9 @@ def _as_dict(report: CropReport) -> dict[str, Any]:
 
 def _print_report(report: CropReport) -> None:
     total = sum(report.kept.values())
-    step = "" if report.stride is None else f", stride {report.stride}"
     click.echo(
-        f"{report.folder}: {total} crops of {report.size} px{step} from {report.pairs} pairs"
+        f"{report.folder}: {total} crops of {report.size} px, stride {report.stride}, "
+        f"from {report.pairs} pairs"
     )
     for split, count in report.kept.items():
         spare = report.passed.get(split, count) - count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
+from typing import Any
 
 import click
 
@@ -24,7 +24,7 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """Imports a command's module on first use, and lists commands in pipeline order."""
+    """Imports commands on first use, lists them in pipeline order, makes errors one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,6 +35,15 @@ class Commands(click.Group):
         module = importlib.import_module(f"defocus_ds_cli.{COMMANDS[cmd_name]}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from defocus_ds.errors import DefocusError, InputError
+
+        try:
+            return super().invoke(ctx)
+        except DefocusError as error:
+            click.echo(f"defocus-ds: {error}", err=True)
+            ctx.exit(2 if isinstance(error, InputError) else 1)
 
 
 @click.group(
@@ -53,13 +62,4 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the ``defocus-ds`` script."""
-    from defocus_ds.errors import DefocusError, InputError
-
-    try:
-        cli(prog_name="defocus-ds")
-    except DefocusError as error:
-        click.echo(f"defocus-ds: {error}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    cli(prog_name="defocus-ds")

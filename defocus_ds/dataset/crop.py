@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from defocus_ds.config import BuildConfig, TileConfig, config_from_dict
 from defocus_ds.dataset.checksums import read_sums, write_sums
-from defocus_ds.dataset.folders import replaced_folder
+from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
 from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
@@ -27,7 +27,7 @@ from defocus_ds.dataset.shards import (
     crop_metadata,
     manifest_metadata,
 )
-from defocus_ds.dataset.split import assign_splits
+from defocus_ds.dataset.split import Splits, assign_splits
 from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level, UInt8Image
@@ -45,7 +45,7 @@ class CropReport:
 
     Attributes:
         folder: where the level's files are.
-        size, stride: of the crops in pixels; stride is None for a rebuild.
+        size, stride: of the crops in pixels.
         pairs: number of pairs cropped.
         kept: split -> crops written.
         passed: split -> crops that passed every test; empty for a rebuild.
@@ -57,7 +57,7 @@ class CropReport:
     folder: Path
     level: Level
     size: int
-    stride: int | None
+    stride: int
     pairs: int
     kept: dict[str, int]
     passed: dict[str, int]
@@ -101,54 +101,43 @@ def crop(
         ConfigError: a size, stride or limit out of range.
     """
     root = Path(dataset)
-    chosen_level = _blurred_level(level)
+    chosen = _blurred_level(level)
     info = read_info(root)
-    rows = read_scenes(root / SCENES_NAME)
-    pairs, left_out = built_pairs(root, rows, chosen_level)
-    if not pairs:
-        reasons = "; ".join(str(item) for item in left_out[:5])
-        raise DatasetError(f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.")
-    notes: list[str] = []
-    stride_used = None
-    if manifest is not None:
-        plan = plan_from_manifest(manifest, pairs, left_out, level=chosen_level)
-        report = _Steps(progress, len(plan.pairs))
-    else:
-        tile = _tile_config(info, config, size, stride)
-        stride_used = tile.stride
-        splits = assign_splits(
-            _croppable(root, rows),
-            seed=seed,
-            test_share=tile.test_share,
-            val_share=tile.val_share,
-        )
-        if splits.forced is not None:
-            notes.append(
-                f"no scene fell into test by its hash: {splits.forced} was made test. "
-                "This may change when scenes are added."
+    with only_writer(root):
+        rows = read_scenes(root / SCENES_NAME)
+        pairs, left_out = built_pairs(root, rows, chosen)
+        if not pairs:
+            reasons = "; ".join(str(item) for item in left_out[:5])
+            raise DatasetError(f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.")
+        notes: list[str] = []
+        if manifest is not None:
+            plan = plan_from_manifest(manifest, pairs, left_out, level=chosen)
+            step = _Steps(progress, len(plan.pairs))
+        else:
+            tile = _tile_config(info, config, size, stride)
+            splits = _splits(root, rows, tile, seed, notes)
+            step = _Steps(progress, 2 * len(pairs))
+            plan = plan_from_images(
+                pairs,
+                level=chosen,
+                config=tile,
+                splits=splits,
+                wanted={"train": train, "test": test},
+                seed=seed,
+                dataset_digest=sha256_file(root / SCENES_NAME),
+                step=step,
             )
-        report = _Steps(progress, 2 * len(pairs))
-        plan = plan_from_images(
-            pairs,
-            level=chosen_level,
-            config=tile,
-            splits=splits,
-            wanted={"train": train, "test": test},
-            seed=seed,
-            dataset_digest=sha256_file(root / SCENES_NAME),
-            step=report,
-        )
-        if tile.test_share > 0 and not plan.passed["test"]:
-            notes.append(f"no {level} crop is in test; more scenes give it some.")
-    folder = root / "crops" / chosen_level.value
-    with replaced_folder(folder) as fresh:
-        _write(fresh, plan, report)
-    _refresh_sums(root, rows, chosen_level)
+            if tile.test_share > 0 and not plan.passed["test"]:
+                notes.append(f"no {level} crop is in test; more scenes give it some.")
+        folder = root / "crops" / chosen.value
+        with replaced_folder(folder) as fresh:
+            _write(fresh, plan, step)
+        _refresh_sums(root, rows, chosen)
     return CropReport(
         folder,
-        chosen_level,
+        chosen,
         plan.record["tile"]["size"],
-        stride_used,
+        plan.record["tile"]["stride"],
         len(plan.pairs),
         plan.counts,
         plan.passed,
@@ -183,7 +172,7 @@ def _tile_config(
     info: dict[str, Any], config: TileConfig | None, size: int | None, stride: int | None
 ) -> TileConfig:
     """The tiling in force, checked."""
-    tile = config if config is not None else config_from_dict(info.get("config", {})).tile
+    tile = config if config is not None else config_from_dict(info["config"]).tile
     if size is not None:
         tile = dataclasses.replace(tile, size=size, stride=size)
     if stride is not None:
@@ -191,11 +180,20 @@ def _tile_config(
     return BuildConfig(tile=tile).tile
 
 
-def _croppable(root: Path, rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Scenes with a kept pair at any level: a split must not depend on the level cropped."""
-    for level in BLURRED_LEVELS:
-        for built in built_pairs(root, rows, level)[0]:
-            yield built.pair.scene
+def _splits(
+    root: Path, rows: list[dict[str, Any]], tile: TileConfig, seed: int, notes: list[str]
+) -> Splits:
+    """Splits of the scenes with a kept pair at any level: they must not depend on the level."""
+    scenes = {
+        built.pair.scene for level in BLURRED_LEVELS for built in built_pairs(root, rows, level)[0]
+    }
+    splits = assign_splits(scenes, seed=seed, test_share=tile.test_share, val_share=tile.val_share)
+    if splits.forced is not None:
+        notes.append(
+            f"no scene fell into test by its hash: {splits.forced} was made test. "
+            "This may change when scenes are added."
+        )
+    return splits
 
 
 def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:

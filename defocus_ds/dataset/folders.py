@@ -1,8 +1,9 @@
-"""Replacing a whole folder so that a reader sees the old one or the new one."""
+"""One writer at a time, and whole folders replaced: a reader sees the old one or the new one."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import sys
@@ -11,10 +12,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replaced_folder"]
+from defocus_ds.errors import DatasetError
+
+__all__ = ["only_writer", "replaced_folder"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def only_writer(dataset: Path) -> Iterator[None]:
+    """Hold the lock that `build` holds too; the system releases it however this process ends.
+
+    Raises:
+        DatasetError: another process is writing to the dataset.
+    """
+    with (dataset / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read(20).strip() or "unknown"
+            raise DatasetError(
+                f"{dataset}: another build or crop is at work on it (process {holder}). "
+                "Wait for it, or stop it first."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 @contextmanager

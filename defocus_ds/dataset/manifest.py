@@ -76,7 +76,8 @@ def read_info(root: Path) -> dict[str, Any]:
     """dataset.json of a built dataset.
 
     Raises:
-        DatasetError: missing, not JSON, too large, or of another format version.
+        DatasetError: missing, not JSON, too large, of another format version, or without
+            configuration.
     """
     path = root / INFO_NAME
     if not path.is_file():
@@ -89,6 +90,8 @@ def read_info(root: Path) -> dict[str, Any]:
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         found = info.get("format") if isinstance(info, dict) else type(info).__name__
         raise DatasetError(f"{path}: format {found!r}, this version reads {FORMAT}.")
+    if not isinstance(info.get("config"), dict):
+        raise DatasetError(f"{path}: 'config' is {info.get('config')!r}, need an object.")
     return info
 
 

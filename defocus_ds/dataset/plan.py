@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from defocus_ds.config import TileConfig
+from defocus_ds.config import TileConfig, config_from_dict
 from defocus_ds.dataset.pairs import BuiltPair, LeftOut
 from defocus_ds.dataset.shards import CROP_FORMAT, MANIFEST_SCHEMA
-from defocus_ds.dataset.split import SPLITS, Splits, TooFewCrops, choose
+from defocus_ds.dataset.split import SPLITS, Splits, choose
 from defocus_ds.dataset.tables import read_table
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
 from defocus_ds.stages.tile import Tiles, judge, local_value
 
@@ -177,10 +177,9 @@ def plan_from_manifest(
             f"{path}: {len(problems)} of {len(problems) + len(planned)} scenes cannot be rebuilt: "
             f"{shown}. The images must be those that the manifest was made from."
         )
-    plan = CropPlan(level, tuple(planned), {}, record)
     if unknown := set(table.column("split").to_pylist()) - set(SPLITS):
         raise DatasetError(f"{path}: unknown split {sorted(unknown)[0]!r}.")
-    return plan
+    return CropPlan(level, tuple(planned), {}, record)
 
 
 def _count(wanted: int | None, passed: int) -> int:
@@ -237,13 +236,19 @@ def _rows(built: BuiltPair, tiles: Tiles, indices: Any, split: str) -> Any:
 
 
 def _record(path: Path, metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """What a manifest says of how it was made, checked."""
     try:
         record = json.loads((metadata or {})[b"defocus_ds"])
-    except (KeyError, ValueError) as error:
+        version = record["format"]
+        tile = config_from_dict({"tile": record["tile"]}).tile
+        whole = {"size": tile.size, "stride": tile.stride}.items() <= record["tile"].items()
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise DatasetError(f"{path}: its metadata does not say how it was made.") from error
-    if not isinstance(record, dict) or record.get("format") != CROP_FORMAT:
-        raise DatasetError(f"{path}: made by another version; this one reads {CROP_FORMAT}.")
-    return record
+    if not whole:
+        raise DatasetError(f"{path}: its metadata does not say size and stride.")
+    if version != CROP_FORMAT:
+        raise DatasetError(f"{path}: format {version!r}, this version reads {CROP_FORMAT}.")
+    return dict(record)
 
 
 def _mismatch(built: BuiltPair, rows: Any) -> str | None:

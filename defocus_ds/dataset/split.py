@@ -9,15 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import TooFewCrops
 
-__all__ = ["SPLITS", "Splits", "TooFewCrops", "assign_splits", "choose", "hash_fraction"]
+__all__ = ["SPLITS", "Splits", "assign_splits", "choose", "hash_fraction"]
 
 SPLITS = ("train", "val", "test")
-
-
-class TooFewCrops(DatasetError):
-    """Fewer crops pass than were asked for; the text says how many are missing in which split."""
 
 
 @dataclass(frozen=True, slots=True)

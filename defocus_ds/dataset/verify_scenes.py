@@ -79,7 +79,7 @@ def _check_info(
 ) -> None:
     try:
         info = read_info(root)
-        config_from_dict(info.get("config", {}))
+        config_from_dict(info["config"])
     except (DatasetError, ConfigError, TypeError, AttributeError) as error:
         findings.add(INFO_NAME, "a record of this format", str(error))
         return

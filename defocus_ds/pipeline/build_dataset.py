@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig, config_from_dict
+from defocus_ds.dataset.folders import only_writer
 from defocus_ds.errors import DatasetError, InputError, ShootError
 from defocus_ds.frames import Bracket, Complaint, Level, Pair
 from defocus_ds.pipeline.assemble import assemble
@@ -112,7 +110,7 @@ def build(
         raise ShootError(f"{shoot}: no usable scene ({reasons}). See: defocus-ds scan {shoot}")
     brackets, skipped = _apply_skips(found.brackets, skip)
     _claim(dataset)
-    with _only_build(dataset):
+    with only_writer(dataset):
         for stray in dataset.rglob(".tmp-*"):
             stray.unlink(missing_ok=True)
         write_json(
@@ -313,22 +311,3 @@ def _claim(dataset: Path) -> None:
             f"{dataset}: the folder is not empty and not a dataset (it has {foreign[0]!r}). "
             "Choose an empty or new folder with -o."
         )
-
-
-@contextmanager
-def _only_build(dataset: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases however this process ends."""
-    with (dataset / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise DatasetError(
-                f"{dataset}: another build is at work on it (process {holder}). "
-                "Wait for it, or stop it first."
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

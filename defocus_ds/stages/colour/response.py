@@ -23,7 +23,7 @@ Matrix = npt.NDArray[np.float64]
 
 _INTERVALS = 6  # of the cubic B-spline of a response curve
 _STIFFNESS = 0.01  # weight of the curve's squared second differences against the mean residual
-_ANCHOR = 1e-3  # weight that keeps an undetermined coefficient where it was
+_ANCHOR = 1e-4  # weight that keeps an undetermined coefficient where it was
 _LEAST_SLOPE = 0.1  # of a response curve; below it the fit is not believed
 
 
