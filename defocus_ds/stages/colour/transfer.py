@@ -19,8 +19,8 @@ __all__ = ["Idt", "fit_idt", "fit_mkl", "rotation_axes"]
 
 Matrix = npt.NDArray[np.float64]
 
-_QUANTILES = 2048  # knots of a 1-D transfer: each is the mean of a block of sorted samples
-_CELLS = 1024  # regular cells in which a 1-D transfer is tabulated for look-up
+_QUANTILES = 160  # knots of a 1-D transfer, means of blocks of sorted samples: more fit noise
+_CELLS = 256  # regular cells in which a 1-D transfer is tabulated for look-up
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from defocus_ds.stages.register.model import model_plane, observed_plane
 from defocus_ds.stages.register.planes import Pyramid
 from defocus_ds.stages.register.start import band_pass
 
-__all__ = ["agreement", "fit_radius", "max_radius_px", "sharpness_ratio"]
+__all__ = ["agreement", "fit_radius", "max_radius_px", "role_ratio"]
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
 
@@ -35,18 +35,9 @@ def fit_radius(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
     """
     reach = max_radius_px(sharp.size)
     radii = [r for r in _RADII_PX if r <= reach]
-    sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, reach / 2)
-    inside &= (sharp[factor].clipped < 0.02) & (blurred[factor].clipped < 0.5)
-    target = sampled[inside]
-    if len(target) < 500:
+    losses = _losses(sharp, blurred, warp, factor, radii)
+    if not losses:
         return 3.0
-    losses = []
-    for radius in radii:
-        value = model_plane(sharp, factor, radius)[inside]
-        basis = np.stack([np.ones_like(value), value, value**2], axis=-1).astype(np.float64)
-        gram = basis.T @ basis + 1e-6 * len(value) * np.eye(3)
-        error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
-        losses.append(float(np.minimum(error, 4 * np.median(error)).mean()))
     best = int(np.argmin(losses))
     if not 1 < best < len(radii) - 1:
         return radii[best]
@@ -54,6 +45,25 @@ def fit_radius(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
     bend = before - 2 * at + after
     shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
     return float(radii[best] * np.sqrt(2) ** np.clip(shift, -0.5, 0.5))
+
+
+def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
+    """How much worse the sharp image, blurred, explains the capture than the other way round.
+
+    Args:
+        sharp, blurred: pyramids of the same size.
+        warp: the fitted map.
+        factor: level to look at.
+
+    Returns:
+        Ratio of the unexplained shares; well above 1 if the two captures have changed places.
+    """
+    radii = [r for r in _RADII_PX if r <= max_radius_px(sharp.size) and (r == 0 or r > factor / 2)]
+    forward = _losses(sharp, blurred, warp, factor, radii)
+    backward = _losses(blurred, sharp, _inverse(warp), factor, radii)
+    if not forward or not backward:
+        return 0.0
+    return min(forward) / max(min(backward), 1e-6)
 
 
 def agreement(
@@ -74,16 +84,41 @@ def agreement(
     return float((a * b).sum() / norm) if norm > 0 else 0.0
 
 
-def sharpness_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
-    """Gradient energy of the resampled capture over that of the sharp image, contrast set equal."""
-    plane, inside = _resampled(observed_plane(blurred, factor), warp, factor, 0.0)
-    energies = []
-    for image in (plane, model_plane(sharp, factor, 0.0)):
-        gy, gx = np.gradient(image)
-        variance = float(image[inside].var(dtype=np.float64)) if inside.any() else 0.0
-        steep = float((gx[inside] ** 2 + gy[inside] ** 2).mean(dtype=np.float64)) if variance else 0
-        energies.append(steep / variance if variance else 0.0)
-    return energies[0] / energies[1] if energies[1] > 0 else 0.0
+def _losses(
+    sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int, radii: list[float]
+) -> list[float]:
+    """Unexplained share of the capture's contrast for each radius; empty if it cannot be told."""
+    border = max_radius_px(sharp.size) / 2
+    sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, border)
+    inside &= (sharp[factor].clipped < 0.02) & (blurred[factor].clipped < 0.5)
+    target = sampled[inside].astype(np.float64)
+    if len(target) < 500:
+        return []
+    contrast = max(float(target.std()), 1e-6)
+    losses = []
+    for radius in radii:
+        value = model_plane(sharp, factor, radius)[inside]
+        basis = np.stack([np.ones_like(value), value, value**2], axis=-1).astype(np.float64)
+        gram = basis.T @ basis + 1e-6 * len(value) * np.eye(3)
+        error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
+        losses.append(float(np.minimum(error, 4 * np.median(error)).mean()) / contrast)
+    return losses
+
+
+def _inverse(warp: Warp) -> Warp:
+    """The map from the blurred frame to the sharp one, to first order in the radial term."""
+    m = np.asarray(warp.matrix)
+    a = np.linalg.inv(m[:, :2])
+    t = -a @ m[:, 2]
+    scale = float(np.sqrt(abs(np.linalg.det(a))))
+    return Warp(
+        (
+            (float(a[0, 0]), float(a[0, 1]), float(t[0])),
+            (float(a[1, 0]), float(a[1, 1]), float(t[1])),
+        ),
+        -warp.radial * scale**4,
+        warp.size,
+    )
 
 
 def _resampled(

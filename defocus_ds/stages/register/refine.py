@@ -21,7 +21,7 @@ from defocus_ds.stages.register.normal import (
     warp_of,
 )
 from defocus_ds.stages.register.planes import Pyramid
-from defocus_ds.stages.register.radius import fit_radius
+from defocus_ds.stages.register.radius import fit_radius, max_radius_px
 from defocus_ds.stages.register.solver import (
     Mask,
     clustered_covariance,
@@ -150,6 +150,7 @@ def _fit_level(
     size = sharp.size
     p = parameters.copy()
     history: list[float] = []
+    most = max_radius_px(size)
     p[RADIUS.start] = max(p[RADIUS.start], _SMALLEST_START_PX)
     last = 0.0
     for _ in range(3):  # again with other nodes if the radius has left them
@@ -165,7 +166,7 @@ def _fit_level(
             history.append(system.rms)
             settling = round_ < _TONE_ROUNDS
             mask = free & _TONE_ONLY if settling else free
-            step = limited(solve_step(system, p, deviation, size, mask), p, factor)
+            step = limited(solve_step(system, p, deviation, size, mask), p, factor, most)
             p = p + step
             last = float(np.abs(step[WARP]).max()) / factor
             if not settling and last < _AT_REST_PX and abs(step[RADIUS.start]) < 0.01 * factor:

@@ -25,6 +25,8 @@ _LEAST_CONTRAST = 0.01  # deviation of encoded values below which a cell has no 
 _TUNING = 2.5
 _ROUNDS = 8
 _CORRELATED = 4.0
+_FEWEST_PAIRS = 4  # neighbours without which noise and misfit cannot be told apart
+_FEW_CLUSTERS = 1.4  # areas are fewer than they seem; set so that simulated pairs come out right
 _UNKNOWNS = 5  # shift x, shift y, radius, offset, gain
 
 
@@ -96,7 +98,7 @@ def check_locally(fit: Fit, blurred: Pyramid, *, tolerance_px: float) -> LocalCh
     )
     return LocalChecks(
         grid,
-        _misfit(shift, deviation, confidence),
+        _misfit(grid),
         float(explained.sum() / max(int(textured.sum()), 1)),
         int(textured.sum()),
     )
@@ -117,20 +119,34 @@ def map_deviation_px(fit: Fit, points: int = 21) -> float:
     variance = ((for_x @ covariance) * for_x).sum(axis=1)
     variance += ((for_y @ covariance) * for_y).sum(axis=1)
     # the mean length of a plane Gaussian vector is sqrt(pi / 4) of its root mean square
-    return float(np.sqrt(np.pi / 4 * np.maximum(variance, 0)).mean())
+    return _FEW_CLUSTERS * float(np.sqrt(np.pi / 4 * np.maximum(variance, 0)).mean())
 
 
-def _misfit(
-    shift: npt.NDArray[np.float64],
-    deviation: npt.NDArray[np.float64],
-    confidence: npt.NDArray[np.float64],
-) -> float:
-    known = confidence > 0
+def _misfit(grid: ResidualGrid) -> float:
+    """Mean residual shift that neighbouring cells share.
+
+    Noise differs from cell to cell and real misalignment does not, so the mean product of
+    neighbours over the mean square tells which part of the shifts is real.
+    """
+    known = grid.confidence > 0
     if not known.any():
         return float("nan")
-    squared = (shift[known] ** 2).sum(axis=1) - 2 * deviation[known] ** 2
-    weights = confidence[known]
-    return float((np.sqrt(np.maximum(squared, 0)) * weights).sum() / weights.sum())
+    shift = np.nan_to_num(np.stack([grid.dx, grid.dy], axis=-1))
+    square = (shift**2).sum(axis=-1)
+    total, weight, pairs = 0.0, 0.0, 0
+    for a, b in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
+        both = grid.confidence[a] * grid.confidence[b]
+        total += float(((shift[a] * shift[b]).sum(axis=-1) * both).sum())
+        weight += float(both.sum())
+        pairs += int((both > 0).sum())
+    mean_square = float((square * grid.confidence).sum() / grid.confidence.sum())
+    mean = float((np.sqrt(square) * grid.confidence).sum() / grid.confidence.sum())
+    if pairs < _FEWEST_PAIRS or mean_square == 0:
+        return mean
+    # pure noise would give a share of this size by chance
+    chance = 1 / np.sqrt(pairs)
+    share = max((total / weight) / mean_square - chance, 0.0) / (1 - chance)
+    return mean * float(np.sqrt(min(share, 1.0)))
 
 
 def _solve(jtj: npt.NDArray[np.float64], jte: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -54,15 +54,16 @@ def solve_step(
     return step
 
 
-def limited(step: Vector, p: Vector, factor: int) -> Vector:
-    """Keep a step within what the linearisation at a level can vouch for."""
+def limited(step: Vector, p: Vector, factor: int, most_px: float) -> Vector:
+    """Keep a step within what the linearisation at a level can vouch for, radius to ``most_px``."""
     step = step.copy()
     largest = float(np.abs(step[WARP]).max())
     if largest > 3 * factor:
         step *= 3 * factor / largest
     radius = float(p[RADIUS.start])
     room = max(0.3 * radius, 0.3)
-    step[RADIUS.start] = np.clip(step[RADIUS.start], -min(room, radius), room)
+    up = max(min(room, most_px - radius), 0.0)
+    step[RADIUS.start] = np.clip(step[RADIUS.start], -min(room, radius), up)
     return step
 
 

@@ -15,7 +15,7 @@ from defocus_ds.stages.register.alignment import Alignment, thin
 from defocus_ds.stages.register.coverage import valid_area
 from defocus_ds.stages.register.multimodal import MultimodalResult, multimodal
 from defocus_ds.stages.register.planes import Pyramid, check_pair, pyramid
-from defocus_ds.stages.register.radius import agreement, max_radius_px, sharpness_ratio
+from defocus_ds.stages.register.radius import agreement, max_radius_px, role_ratio
 from defocus_ds.stages.register.refine import Fit, certify_map, refine_coarse, refine_fine
 from defocus_ds.stages.register.residual import check_locally, map_deviation_px
 from defocus_ds.stages.register.solver import has_fields
@@ -27,6 +27,7 @@ __all__ = ["register"]
 _START_SAMPLES = 2500  # pixels a metric reading of the robust start, whatever the frame's size
 _FEWEST_SAMPLES = 2000
 _GOOD_NCC = 0.9
+_HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
 _UNKNOWN_PX = 1e6  # a record holds finite numbers only
 
 
@@ -99,9 +100,11 @@ def _accurate(pair: _Pair) -> Alignment:
         if found >= _GOOD_NCC:
             break
     assert best is not None
-    fit = refine_fine(
-        pair.sharp, pair.blurred, best[1], samples=pair.config.samples, seed=pair.seed
-    )
+    fit = best[1]
+    if best[0] >= _HOPELESS_NCC:
+        fit = refine_fine(
+            pair.sharp, pair.blurred, fit, samples=pair.config.samples, seed=pair.seed
+        )
     return _aligned(pair, fit, "accurate", _metric_trace(result), deviation_px=map_deviation_px(fit))
 
 
@@ -137,7 +140,7 @@ def _aligned(
         converged=fit.converged,
         radius_px=radius,
         max_radius_px=max_radius_px(pair.size),
-        sharpness_ratio=sharpness_ratio(pair.sharp, pair.blurred, warp, fit.factor),
+        role_ratio=role_ratio(pair.sharp, pair.blurred, warp, _check_factor(pair.size)),
     )
     finite = float(np.nan_to_num(residual, nan=_UNKNOWN_PX, posinf=_UNKNOWN_PX))
     return Alignment(

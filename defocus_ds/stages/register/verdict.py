@@ -18,6 +18,7 @@ _MAX_SCALE = 0.12
 _MAX_ROTATION_DEG = 5.0
 _MAX_ANISOTROPY = 0.02
 _MAX_RADIAL = 0.02
+_MAX_ROLE_RATIO = 1.25
 
 
 def judge(
@@ -31,7 +32,7 @@ def judge(
     converged: bool,
     radius_px: float,
     max_radius_px: float,
-    sharpness_ratio: float,
+    role_ratio: float,
 ) -> Verdict:
     """Compare the measured values with their limits.
 
@@ -43,7 +44,7 @@ def judge(
         textured: number of cells with texture enough to tell.
         converged: whether the refinement came to rest.
         radius_px, max_radius_px: fitted disk radius and the largest that was tried.
-        sharpness_ratio: gradient energy of the blurred capture over that of the sharp one.
+        role_ratio: how much better the blurred capture, blurred again, explains the sharp one.
 
     Returns:
         `Keep`, or `Reject` with one ``"code: measured value, limit"`` a failed check.
@@ -85,8 +86,9 @@ def judge(
             f"radius: {radius_px:.1f} px, limit {max_radius_px:.1f} px",
         ),
         (
-            sharpness_ratio > 1.5,
-            f"roles: the blurred capture is {sharpness_ratio:.2f} times as sharp, limit 1.5",
+            role_ratio > _MAX_ROLE_RATIO,
+            f"roles: the sharp capture is the blurrier one ({role_ratio:.2f}, "
+            f"limit {_MAX_ROLE_RATIO})",
         ),
     )
     reasons = tuple(text for failed, text in checks if failed)
