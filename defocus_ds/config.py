@@ -56,8 +56,9 @@ class ColourConfig:
     ``method``: "response" (one curve a channel, then a robust 3x4 in linear light: the most exact
     and the most tolerant of misalignment), "affine" (the 3x4 alone), "idt" (Pitié 2007 iterative
     distribution transfer), "mkl" (linear Monge-Kantorovitch) or "none".  ``blur_matched``: the
-    target is the sharp image blurred by the matching disk.  ``regrain``: Pitié's gradient-preserving second
-    step.  ``lut_size``: nodes per axis of the baked 3-D LUT.
+    target is the sharp image blurred by the matching disk.  ``regrain``: Pitié's
+    gradient-preserving second step.  ``iterations`` is for "idt", ``samples`` are the places
+    compared, ``lut_size`` is the nodes per axis of the baked 3-D LUT.
     """
 
     method: str = "response"

@@ -74,7 +74,7 @@ def alignment(true: scenes.TruePair, shift_px: float = 0.0) -> SimpleNamespace:
 def lab(image: UInt8Image) -> npt.NDArray[np.float64]:
     from skimage.color import rgb2lab
 
-    return np.asarray(rgb2lab(image[::2, ::2]))
+    return np.asarray(rgb2lab(image[::3, ::3]))
 
 
 def difference(a: UInt8Image, b: UInt8Image) -> float:

@@ -33,7 +33,7 @@ Area = tuple[int, int, int, int]
 Recolour = Callable[[FloatImage], npt.NDArray[Any]]
 
 _LEAST_CORRELATION = 0.75  # of corresponding colours; below it rows cannot be trusted as pairs
-_MOST_LEFT = 1.15  # mean difference that a paired fit may leave, as a share of what mkl leaves
+_MOST_LEFT = 1.5  # mean difference that a paired fit may leave, as a share of what mkl leaves
 _FIT_PAIRS = 30_000  # a parametric fit gains nothing from more
 _UNALIGNED = "no alignment: differences before and after include the misalignment"
 _COARSE = 16  # px averaged where pairs are compared without a matching blur
@@ -220,7 +220,7 @@ def _fit(
         float(np.abs(np.clip(f(source[::step]), 0, 1) - target[::step]).mean()) * 255
         for f in (paired, linear)
     )
-    if left > _MOST_LEFT * floor + 0.25:
+    if left > _MOST_LEFT * floor + 0.5:
         notes.append(
             f"unstable: {method} leaves {left:.2f} levels, mkl {floor:.2f}; mkl was used instead"
         )

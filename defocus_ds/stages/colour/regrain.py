@@ -98,30 +98,31 @@ def _halved(image: npt.NDArray[Any], unit: np.float32, size: tuple[int, int]) ->
 
 
 def _solve(levels: list[_Level], channel: int) -> FloatImage:
-    """One channel of the minimiser; what is iterated is its difference from the original."""
+    """One channel of the minimiser.
+
+    What is iterated, and handed from level to level, is the difference from the original: it is
+    smooth, so nothing of the original's detail is lost on coarse levels.
+    """
     import cv2
 
-    result: FloatImage | None = None
+    difference: FloatImage | None = None
     for level in reversed(levels):
         image = np.multiply(level.image[..., channel], level.unit, dtype=np.float32)
         goal = np.multiply(level.goal[..., channel], level.unit, dtype=np.float32)
         goal -= image
-        if result is None:
+        if difference is None:
             difference = goal.copy()
         else:
-            size = image.shape[1], image.shape[0]
-            difference = np.asarray(
-                cv2.resize(result, size, interpolation=cv2.INTER_LINEAR), np.float32
-            )
-            difference -= image
+            size = goal.shape[1], goal.shape[0]
+            finer = cv2.resize(difference, size, interpolation=cv2.INTER_LINEAR)
+            difference = np.asarray(finer, np.float32)
         other = np.empty_like(difference)
         for _ in range(level.sweeps):
             _sweep(difference, goal, level.phi, level.psi, other)
             difference, other = other, difference
-        difference += image
-        result = difference
-    assert result is not None  # there is always the full level
-    return result
+    assert difference is not None  # there is always the full level
+    difference += image
+    return difference
 
 
 @numba.njit(cache=True, nogil=True)

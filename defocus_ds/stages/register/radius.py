@@ -66,9 +66,7 @@ def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
     return min(forward) / max(min(backward), 1e-6)
 
 
-def agreement(
-    sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int
-) -> float:
+def agreement(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> float:
     """Correlation of the blur-matched sharp image and the resampled capture, in [-1, 1].
 
     Slow changes are taken away first, so that two scenes lit alike do not agree.

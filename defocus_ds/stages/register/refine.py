@@ -72,9 +72,7 @@ class Fit:
         return float(np.maximum(_radii(self.parameters, self.size), 0).mean())
 
 
-def refine_coarse(
-    sharp: Pyramid, blurred: Pyramid, start: Warp, *, samples: int, seed: int
-) -> Fit:
+def refine_coarse(sharp: Pyramid, blurred: Pyramid, start: Warp, *, samples: int, seed: int) -> Fit:
     """Fit on the two coarsest useful levels, guessing the radius before each.
 
     Args:
@@ -105,9 +103,7 @@ def refine_fine(sharp: Pyramid, blurred: Pyramid, fit: Fit, *, samples: int, see
     """Go on to the level where the disk is resolved and there are pixels enough."""
     free = free_parameters(sharp.size)
     while fit.factor > _last_level(sharp.size, fit.radius_px):
-        finer = _fit_level(
-            sharp, blurred, fit.parameters, free, fit.factor // 2, samples, seed
-        )
+        finer = _fit_level(sharp, blurred, fit.parameters, free, fit.factor // 2, samples, seed)
         fit = replace(finer, trace=fit.trace + finer.trace)
     return fit
 

@@ -105,7 +105,9 @@ def _accurate(pair: _Pair) -> Alignment:
         fit = refine_fine(
             pair.sharp, pair.blurred, fit, samples=pair.config.samples, seed=pair.seed
         )
-    return _aligned(pair, fit, "accurate", _metric_trace(result), deviation_px=map_deviation_px(fit))
+    return _aligned(
+        pair, fit, "accurate", _metric_trace(result), deviation_px=map_deviation_px(fit)
+    )
 
 
 def _certified(pair: _Pair, result: MultimodalResult, preset: str) -> Alignment:
@@ -148,9 +150,7 @@ def _aligned(
         blur_radius_px=radius,
         residual_px=min(finite, _UNKNOWN_PX),
         ncc=ncc,
-        ncc_before=agreement(
-            pair.sharp, pair.blurred, Warp.identity(pair.size), radius, factor
-        ),
+        ncc_before=agreement(pair.sharp, pair.blurred, Warp.identity(pair.size), radius, factor),
         verdict=verdict,
         valid_area=valid_area(warp),
         preset=preset,
