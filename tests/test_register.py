@@ -111,7 +111,7 @@ def test_recovers_across_the_range(
     found = register(truth.sharp, truth.blurred, config=QUICK)
     assert isinstance(found.verdict, Keep)
     assert error_px(found, truth.warp) < limit_px
-    assert found.blur_radius_px == pytest.approx(in_sharp_frame_px(truth), rel=0.05)
+    assert found.blur_radius_px == pytest.approx(in_sharp_frame_px(truth), rel=0.05, abs=0.1)
 
 
 def test_small_frames_get_the_affine_model() -> None:

@@ -92,8 +92,13 @@ def pyramid(image: npt.NDArray[Any], transfer: Transfer, *, finest: int = 1) -> 
     while min(levels[-1].linear.shape) // 2 >= 48:
         even = tuple(n // 2 * 2 for n in linear.shape)
         size = (even[1] // 2, even[0] // 2)
-        linear = cv2.resize(linear[: even[0], : even[1]], size, interpolation=cv2.INTER_AREA)
-        clipped = cv2.resize(clipped[: even[0], : even[1]], size, interpolation=cv2.INTER_AREA)
+        linear, clipped = (
+            np.asarray(
+                cv2.resize(plane[: even[0], : even[1]], size, interpolation=cv2.INTER_AREA),
+                np.float32,
+            )
+            for plane in (linear, clipped)
+        )
         levels.append(Octave(levels[-1].factor * 2, linear, clipped))
     empty = np.zeros((0, 0), np.float32)
     kept = tuple(
@@ -121,7 +126,8 @@ def _check_image(name: str, image: npt.NDArray[Any]) -> None:
     low, high = float(plane.min()), float(plane.max())
     if floating and not (np.isfinite(low) and np.isfinite(high) and low >= -0.01 and high <= 1.01):
         raise InputError(
-            f"register: the {name} image spans {low:g} to {high:g}; float values must lie in [0, 1]."
+            f"register: the {name} image spans {low:g} to {high:g}; "
+            "float values must lie in [0, 1]."
         )
     spread = (high - low) * (1 if floating else 1 / 255)
     if spread < 0.02:

@@ -13,7 +13,6 @@ from defocus_ds.stages.register.normal import (
     RADIUS,
     TONE,
     WARP,
-    Equations,
     Vector,
     equations,
     initial_parameters,
@@ -172,7 +171,7 @@ def _fit_level(
         low, high = max(float(radii.min()), 0.0), float(radii.max())
         if low >= nodes[0] - 0.3 * spacing and high <= nodes[-1] + 0.3 * spacing:
             break
-    system: Equations = equations(samples, observed, p, size, scale)
+    system = equations(samples, observed, p, size, scale)
     covariance = clustered_covariance(system, p, deviation, size, free)
     trace = ((factor, tuple(history)),)
     return Fit(p, covariance, deviation, factor, samples, trace, last < _MOVING_PX, size)

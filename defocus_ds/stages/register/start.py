@@ -33,7 +33,9 @@ def band_pass(plane: FloatImage, fine_px: float = 1.0, broad_px: float | None = 
     side = 2 * round((broad_px or min(plane.shape) / 10) / 2) + 1
     broad = plane
     for _ in range(3):  # nearly a Gaussian, at a cost that does not grow with its width
-        broad = cv2.blur(broad, (side, side), borderType=cv2.BORDER_REFLECT_101)
+        broad = np.asarray(
+            cv2.blur(broad, (side, side), borderType=cv2.BORDER_REFLECT_101), np.float32
+        )
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), fine_px) - broad, np.float32)
 
 
@@ -48,7 +50,7 @@ def rough_candidates(sharp: Pyramid, blurred: Pyramid, *, keep: int = 3) -> list
         Full-resolution warps, sharp frame -> blurred frame; never empty.
     """
     factor = next(
-        (v.factor for v in sharp.levels if max(v.size) <= 288 or v.factor == sharp.coarsest)
+        v.factor for v in sharp.levels if max(v.size) <= 288 or v.factor == sharp.coarsest
     )
     fixed = band_pass(to_encoded(sharp[factor].linear, sharp.transfer))
     moving = band_pass(to_encoded(blurred[factor].linear, blurred.transfer))
