@@ -1,6 +1,6 @@
 """The picture of the README: one simulated pair before and after the build.
 
-    python benchmarks/readme_picture.py demo/shoot demo/dataset docs/images/pair.png
+python benchmarks/readme_picture.py demo/shoot demo/dataset docs/images/pair.png
 """
 
 from __future__ import annotations

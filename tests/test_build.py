@@ -20,6 +20,7 @@ import defocus_ds
 from defocus_ds.config import load_config
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.errors import DatasetError, InputError, ShootError
+from defocus_ds.frames import BLURRED_LEVELS
 from defocus_ds.pipeline import STAGES
 from defocus_ds.simulate.cr2 import CaptureTags, write_cr2
 from defocus_ds.stages.ingest.header import read_header
@@ -189,6 +190,33 @@ def test_broken_capture_fails_its_scene_and_is_not_tried_twice(
     shutil.copy(sorted((small_shoot / "scene01").glob("*.CR2"))[2], broken)
     mended = defocus_ds.build(shoot, tmp_path / "d", config=config, jobs=1)
     assert mended.clean, "a mended file is tried again without being asked"
+
+
+def test_unusable_files_are_named_and_the_rest_is_built(small_shoot: Path, tmp_path: Path) -> None:
+    shoot = tmp_path / "shoot"
+    shutil.copytree(small_shoot / "scene01", shoot / "scene01")
+    captures = sorted((small_shoot / "scene02").glob("*.CR2"))
+    for path in captures:
+        (shoot / "five").mkdir(exist_ok=True)
+        shutil.copy(path, shoot / "five")
+    shutil.copy(captures[3], shoot / "five" / "IMG_0099.CR2")
+    (shoot / "odd").mkdir()
+    (shoot / "odd/empty.CR2").write_bytes(b"")
+    (shoot / "odd/text.CR2").write_text("not a raw file\n")
+    (shoot / "odd/cut.CR2").write_bytes(captures[0].read_bytes()[:100_000])
+    report = defocus_ds.build(
+        shoot,
+        tmp_path / "d",
+        config=load_config(settings=["colour.method=none", "register.iterations=200"]),
+        jobs=1,
+    )
+    assert not report.clean
+    assert [str(pair) for pair in report.kept] == [f"scene01/{b}" for b in BLURRED_LEVELS]
+    complaints = {c.where: c.message for c in report.complaints if c.severity == "error"}
+    assert "empty" in complaints["odd/empty.CR2"]
+    assert "not a CR2" in complaints["odd/text.CR2"]
+    assert "truncated" in complaints["odd/cut.CR2"]
+    assert "5 captures" in complaints["five"]
 
 
 def test_pair_of_another_scene_is_rejected_and_kept_apart(

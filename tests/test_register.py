@@ -1,4 +1,4 @@
-"""Registration recovers known maps, tells how well, and accepts nothing that is wrong."""
+"""Registration recovers known maps and tells how well; its records are whole."""
 
 from __future__ import annotations
 
@@ -11,23 +11,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scenes import TruePair, true_pair
 
 from defocus_ds.config import RegisterConfig
 from defocus_ds.errors import ConfigError, DatasetError, InputError, RegistrationFailed
-from defocus_ds.frames import Keep, Reject
+from defocus_ds.frames import Keep
 from defocus_ds.optics import Transfer, Warp
 from defocus_ds.stages.register import Alignment, ResidualGrid, register
 from defocus_ds.stages.register.alignment import thin
-from defocus_ds.stages.register.coverage import overlap_share, valid_area
 from defocus_ds.stages.register.multimodal import multimodal
-from defocus_ds.stages.register.normal import warp_of, warp_parameters
-from defocus_ds.stages.register.spline import spline_coefficients, spline_value
-from defocus_ds.stages.register.verdict import judge
-
-UInt8 = npt.NDArray[np.uint8]
 
 # the strategy's full length costs seconds and the refinement does not need it on these frames
 QUICK = RegisterConfig(iterations=150)
@@ -50,11 +43,6 @@ def pair() -> TruePair:
 @cache
 def aligned() -> Alignment:
     return register(pair().sharp, pair().blurred, config=QUICK)
-
-
-@cache
-def other_scene() -> UInt8:
-    return true_pair(SIZE, radius_px=3.0, seed=9).blurred
 
 
 def error_px(alignment: Alignment, truth: Warp) -> float:
@@ -181,65 +169,6 @@ def test_cells_without_texture_say_so() -> None:
     assert (grid.confidence[inside] == 0).all()
 
 
-BAD_KINDS = (
-    "another scene",
-    "mirrored",
-    "upside down",
-    "turned by 180 degrees",
-    "turned by 12 degrees",
-    "noise around black",
-    "noise around grey",
-    "cropped to a half",
-    "half replaced",
-    "tripod moved by most of the frame",
-    "two images through one another",
-    "a negative",
-)
-
-
-def bad_captures() -> dict[str, UInt8]:
-    blurred, other = pair().blurred, other_scene()
-    width, height = SIZE
-    noise = np.random.default_rng(0)
-    half = blurred.copy()
-    half[:, : width // 2] = other[:, : width // 2]
-    crop = cv2.resize(blurred[120:360, 160:480], SIZE, interpolation=cv2.INTER_CUBIC)
-    turned = cv2.getRotationMatrix2D((width / 2, height / 2), 12, 1)
-    moved = np.hstack([blurred[:, 380:], other[:, :380]])
-    parallax = blurred.copy()
-    parallax[:, ::2] = np.roll(blurred, (14, 19), (0, 1))[:, ::2]
-    return {
-        "another scene": other,
-        "mirrored": blurred[:, ::-1].copy(),
-        "upside down": blurred[::-1].copy(),
-        "turned by 180 degrees": blurred[::-1, ::-1].copy(),
-        "turned by 12 degrees": cv2.warpAffine(blurred, turned, SIZE),
-        "noise around black": noise.normal(4, 2, blurred.shape).clip(0, 255).astype(np.uint8),
-        "noise around grey": noise.normal(120, 20, blurred.shape).clip(0, 255).astype(np.uint8),
-        "cropped to a half": np.asarray(crop, np.uint8),
-        "half replaced": half,
-        "tripod moved by most of the frame": moved,
-        "two images through one another": parallax,
-        "a negative": 255 - blurred,
-    }
-
-
-@pytest.mark.parametrize("kind", BAD_KINDS)
-def test_nothing_wrong_is_accepted(kind: str) -> None:
-    captures = bad_captures()
-    assert tuple(captures) == BAD_KINDS
-    found = register(pair().sharp, captures[kind], config=RegisterConfig(iterations=50))
-    assert isinstance(found.verdict, Reject)
-    assert all(": " in reason for reason in found.verdict.reasons)
-    json.dumps(found.to_record(), allow_nan=False)
-
-
-def test_swapped_roles_are_noticed() -> None:
-    found = register(pair().blurred, pair().sharp, config=QUICK)
-    assert isinstance(found.verdict, Reject)
-    assert any(reason.startswith("roles: ") for reason in found.verdict.reasons)
-
-
 def test_unusable_input_is_refused() -> None:
     sharp = pair().sharp
     with pytest.raises(RegistrationFailed, match="blurred frame is empty"):
@@ -341,104 +270,11 @@ def test_damaged_record_is_refused() -> None:
         Alignment.from_record(aligned().to_record() | {"size": "large"})
 
 
-@pytest.mark.parametrize(
-    "warp",
-    [
-        Warp.identity((40, 30)),
-        Warp.similarity((40, 30), scale=1.05, rotation_deg=2, shift_px=(3.2, -2.7)),
-        Warp.similarity((30, 40), scale=0.9, rotation_deg=-5, shift_px=(-4.4, 1.0), radial=0.05),
-        Warp.similarity((33, 21), scale=1.3, rotation_deg=12, radial=-0.1),
-        Warp.similarity((20, 20), shift_px=(100, 0)),
-    ],
-)
-def test_valid_area_is_the_largest_rectangle(warp: Warp) -> None:
-    width, height = warp.size
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2)
-    source = np.floor(warp.map_points(grid))
-    ok = (source >= 1).all(1) & (source[:, 0] + 2 < width) & (source[:, 1] + 2 < height)
-    valid = ok.reshape(height, width)
-    table = np.zeros((height + 1, width + 1), int)
-    table[1:, 1:] = valid.cumsum(0).cumsum(1)
-    best = 0
-    for y0 in range(height):
-        for y1 in range(y0 + 1, height + 1):
-            for x0 in range(width):
-                inside = table[y1, x0 + 1 :] - table[y0, x0 + 1 :] - table[y1, x0] + table[y0, x0]
-                area = (y1 - y0) * np.arange(1, width - x0 + 1)
-                best = max(best, int(area[inside == area].max(initial=0)))
-    x0, y0, x1, y1 = valid_area(warp)
-    assert valid[y0:y1, x0:x1].all()
-    assert (x1 - x0) * (y1 - y0) == best
-
-
-def test_overlap_share() -> None:
-    assert overlap_share(Warp.identity((100, 80))) == 1
-    assert overlap_share(Warp.similarity((100, 80), shift_px=(49.5, 0))) == pytest.approx(
-        0.5, abs=0.02
-    )
-
-
-def test_warp_parameters_round_trip() -> None:
-    warp = Warp.similarity((300, 200), scale=1.03, rotation_deg=1, shift_px=(4, 5), radial=2e-3)
-    again = warp_of(warp_parameters(warp), warp.size)
-    assert warp.mean_difference_px(again) < 1e-9
-
-
-def test_spline_passes_through_the_pixels_and_reproduces_parabolas() -> None:
-    y, x = np.mgrid[0:40, 0:50].astype(np.float32)
-    plane = 0.5 + 0.01 * x - 0.003 * y + 2e-4 * (x - 20) ** 2 - 1e-4 * x * y
-    c = spline_coefficients(plane)
-    assert spline_value(c, 20.0, 17.0) == pytest.approx(plane[17, 20], abs=1e-6)
-    sx, sy = 21.37, 18.81
-    exact = 0.5 + 0.01 * sx - 0.003 * sy + 2e-4 * (sx - 20) ** 2 - 1e-4 * sx * sy
-    assert spline_value(c, sx, sy) == pytest.approx(exact, abs=1e-5)
-
-
 def test_thin_keeps_both_ends_and_drops_what_json_cannot_hold() -> None:
     values = tuple(float(v) for v in range(1000))
     assert len(thin(values)) == 200
     assert thin(values)[0] == 0 and thin(values)[-1] == 999
     assert thin((1.0, float("inf"), 2.0)) == (1.0, 2.0)
-
-
-GOOD = {
-    "ncc": 0.99,
-    "residual_px": 0.02,
-    "max_residual_px": 1.0,
-    "explained": 1.0,
-    "textured": 50,
-    "converged": True,
-    "radius_px": 3.0,
-    "max_radius_px": 48.0,
-    "role_ratio": 0.2,
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"ncc": 0.5}, "ncc"),
-        ({"residual_px": 1.5}, "residual"),
-        ({"residual_px": float("nan")}, "residual"),
-        ({"explained": 0.2}, "unexplained"),
-        ({"textured": 1}, "texture"),
-        ({"converged": False}, "diverged"),
-        ({"radius_px": 48.0}, "radius"),
-        ({"role_ratio": 3.0}, "roles"),
-        ({"warp": Warp.similarity((640, 480), scale=1.2)}, "scale"),
-        ({"warp": Warp.similarity((640, 480), rotation_deg=7)}, "rotation"),
-        ({"warp": Warp.similarity((640, 480), radial=0.03)}, "radial"),
-        ({"warp": Warp.similarity((640, 480), shift_px=(400, 0))}, "overlap"),
-        ({"warp": Warp(((1.04, 0, 0), (0, 1, 0)), 0.0, (640, 480))}, "anisotropy"),
-        ({"warp": Warp(((-1.0, 0, 639), (0, 1, 0)), 0.0, (640, 480))}, "anisotropy"),
-    ],
-)
-def test_each_limit_has_its_code(change: dict[str, object], code: str) -> None:
-    options = {"warp": Warp.identity((640, 480)), **GOOD}
-    assert judge(**options)  # type: ignore[arg-type]
-    verdict = judge(**(options | change))  # type: ignore[arg-type]
-    assert isinstance(verdict, Reject)
-    assert [reason.split(":")[0] for reason in verdict.reasons if reason.startswith(code)] == [code]
 
 
 def test_empty_grid_has_no_rows() -> None:

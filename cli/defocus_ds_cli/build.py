@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from defocus_ds.config import BuildConfig
     from defocus_ds.pipeline import BuildReport, StageEvent
     from defocus_ds.pipeline.plan import ScenePlan
+    from defocus_ds_cli.progress import StageProgress
 
 __all__ = ["command"]
 
@@ -82,6 +83,7 @@ def command(
             jobs=jobs,
             skip=skip,
             retry_failed=retry_failed,
+            on_scan=display.scan,
             on_plan=display.plan,
             on_event=display.event,
         )
@@ -96,15 +98,23 @@ def command(
 
 
 class _Display:
-    """The bars of a build, once the plan is known."""
+    """The bars of a build: first those of the scan, then a bar per stage with work to do."""
 
     def __init__(self) -> None:
-        self._progress: Any = None
+        self._progress: StageProgress | None = None
+
+    def scan(self, what: str, done: int, total: int) -> None:
+        from defocus_ds_cli.progress import StageProgress
+
+        if self._progress is None:
+            self._progress = StageProgress({"headers": None, "sharpness": None}).__enter__()
+        self._progress.update(what, done, total)
 
     def plan(self, config: BuildConfig, plans: Sequence[ScenePlan]) -> None:
         from defocus_ds.pipeline import STAGES
         from defocus_ds_cli.progress import StageProgress
 
+        self.close()
         stages = STAGES[config.preset]
         totals = {s: sum(s in plan.todo for plan in plans) for s in stages}
         resumed = sum(not plan.todo for plan in plans)
@@ -117,6 +127,7 @@ class _Display:
             self._progress = StageProgress({s: n for s, n in totals.items() if n}).__enter__()
 
     def event(self, event: StageEvent) -> None:
+        assert self._progress is not None
         if event.error:
             self._progress.say(f"FAILED {event.error}")
         else:
@@ -125,6 +136,7 @@ class _Display:
     def close(self) -> None:
         if self._progress is not None:
             self._progress.__exit__(None, None, None)
+            self._progress = None
 
 
 def _print_report(report: BuildReport) -> None:

@@ -74,6 +74,7 @@ def build(
     jobs: int | None = None,
     skip: Sequence[str] = (),
     retry_failed: bool = False,
+    on_scan: Callable[[str, int, int], None] | None = None,
     on_plan: Callable[[BuildConfig, Sequence[ScenePlan]], None] | None = None,
     on_event: Callable[[StageEvent], None] | None = None,
 ) -> BuildReport:
@@ -87,6 +88,7 @@ def build(
         jobs: worker processes; None chooses by cores and free memory.
         skip: scenes ("scene01") or pairs ("scene01/high") to leave out.
         retry_failed: try scenes again that failed before with the same files.
+        on_scan: called while captures are looked at, with what, how many are done, of how many.
         on_plan: called once with what is to do, before the work.
         on_event: called as each stage of each scene ends.
 
@@ -98,13 +100,13 @@ def build(
         InputError: unknown name in ``skip``, or nonsense in ``preset``.
         DatasetError: another build is running on the folder, or it is something else's.
     """
-    from defocus_ds.stages.ingest import scan
+    from defocus_ds.stages.ingest import survey
 
     shoot, dataset = Path(shoot).resolve(), Path(dataset).resolve()
     config = config or BuildConfig.from_preset(preset or "accurate")
     if dataset == shoot or shoot.is_relative_to(dataset):
         raise InputError(f"{dataset}: the dataset cannot contain its own shoot; choose another -o.")
-    found = scan(shoot)
+    found = survey(shoot, limits=config.limits, progress=on_scan).shoot
     if not found.brackets:
         reasons = "; ".join(str(c) for c in found.complaints[:3]) or "no captures found"
         raise ShootError(f"{shoot}: no usable scene ({reasons}). See: defocus-ds scan {shoot}")

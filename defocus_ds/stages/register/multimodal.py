@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +20,8 @@ _BINS = 50
 _GROWTH = 1.05
 _EPSILON = 1.5e-6
 _INITIAL_RADIUS = 6.25e-3
+
+_global_threads = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def multimodal(
     transform.SetTranslation([float(v) for v in moved])
 
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # of this method only; other counts change the last digits
+    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetInterpolator(sitk.sitkLinear)
     # 0 would seed from the clock
@@ -96,7 +101,8 @@ def multimodal(
         sitk.sitkIterationEvent, lambda: traces[-1].append(float(method.GetMetricValue()))
     )
     try:
-        method.Execute(sitk.GetImageFromArray(sharp), sitk.GetImageFromArray(blurred))
+        with _one_thread():
+            method.Execute(sitk.GetImageFromArray(sharp), sitk.GetImageFromArray(blurred))
     except RuntimeError as error:
         last = str(error).strip().splitlines()[-1]
         raise RegistrationFailed(
@@ -116,3 +122,17 @@ def multimodal(
     return MultimodalResult(
         warp, float(method.GetMetricValue()), tuple(tuple(trace) for trace in traces)
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The metric takes ITK's global thread count, and other counts change the last digits."""
+    import SimpleITK as sitk
+
+    with _global_threads:
+        before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        try:
+            yield
+        finally:
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)

@@ -56,8 +56,11 @@ def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
         factor: level to look at.
 
     Returns:
-        Ratio of the unexplained shares; well above 1 if the two captures have changed places.
+        Ratio of the unexplained shares, well above 1 if the two captures have changed places;
+        0 where the capture is plainly the smoother of the two.
     """
+    if _steepness(blurred[factor].linear) < _steepness(sharp[factor].linear):
+        return 0.0  # plainly the smoother one: the costly comparison is not needed
     radii = [r for r in _RADII_PX if r <= max_radius_px(sharp.size) and (r == 0 or r > factor / 2)]
     forward = _losses(sharp, blurred, warp, factor, radii)
     backward = _losses(blurred, sharp, _inverse(warp), factor, radii)
@@ -80,6 +83,14 @@ def agreement(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, fa
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+
+def _steepness(plane: FloatImage) -> float:
+    """Mean squared gradient over the variance: contrast does not matter."""
+    variance = float(plane.var(dtype=np.float64))
+    gy, gx = np.gradient(plane)
+    steep = float((gx**2 + gy**2).mean(dtype=np.float64))
+    return steep / variance if variance > 0 else 0.0
 
 
 def _losses(

@@ -164,7 +164,7 @@ def _fit_level(
             step = limited(solve_step(system, p, deviation, size, mask), p, factor, most)
             p = p + step
             last = float(np.abs(step[WARP]).max()) / factor
-            if not settling and last < _AT_REST_PX and abs(step[RADIUS.start]) < 0.01 * factor:
+            if not settling and last < _AT_REST_PX and abs(step[RADIUS.start]) < 0.002 * factor:
                 break
         radii = _radii(p, size)
         spacing = nodes[1] - nodes[0]

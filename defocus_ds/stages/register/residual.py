@@ -25,6 +25,8 @@ _LEAST_CONTRAST = 0.01  # deviation of encoded values below which a cell has no 
 _TUNING = 2.5
 _ROUNDS = 8
 _CORRELATED = 4.0
+_NOISE_FACTOR = 3.0  # local deviations are this much too small at worst, on simulated pairs
+_FINEST_PX = 0.01  # no cell weighs as if it knew its shift better than this
 _FEWEST_PAIRS = 4  # neighbours without which noise and misfit cannot be told apart
 _FEW_CLUSTERS = 1.4  # areas are fewer than they seem; set so that simulated pairs come out right
 _UNKNOWNS = 5  # shift x, shift y, radius, offset, gain
@@ -98,7 +100,7 @@ def check_locally(fit: Fit, blurred: Pyramid, *, tolerance_px: float) -> LocalCh
     )
     return LocalChecks(
         grid,
-        _misfit(grid),
+        _misfit(grid, deviation),
         float(explained.sum() / max(int(textured.sum()), 1)),
         int(textured.sum()),
     )
@@ -122,31 +124,32 @@ def map_deviation_px(fit: Fit, points: int = 21) -> float:
     return _FEW_CLUSTERS * float(np.sqrt(np.pi / 4 * np.maximum(variance, 0)).mean())
 
 
-def _misfit(grid: ResidualGrid) -> float:
-    """Mean residual shift that neighbouring cells share.
+def _misfit(grid: ResidualGrid, deviation: npt.NDArray[np.float64]) -> float:
+    """Mean residual shift that is real: shared by neighbouring cells, or far beyond its noise.
 
-    Noise differs from cell to cell and real misalignment does not, so the mean product of
-    neighbours over the mean square tells which part of the shifts is real.
+    Noise differs from cell to cell and smooth misalignment does not, so the mean product of
+    neighbours over the mean square tells which part of the shifts is smooth.
     """
     known = grid.confidence > 0
     if not known.any():
         return float("nan")
+    weight = np.where(known, 1 / (deviation.reshape(known.shape) ** 2 + _FINEST_PX**2), 0.0)
     shift = np.nan_to_num(np.stack([grid.dx, grid.dy], axis=-1))
     square = (shift**2).sum(axis=-1)
-    total, weight, pairs = 0.0, 0.0, 0
+    noise = 2 * _NOISE_FACTOR**2 * deviation.reshape(known.shape) ** 2
+    beyond = float((np.sqrt(np.maximum(square - noise, 0)) * weight).sum() / weight.sum())
+    mean_square = float((square * weight).sum() / weight.sum())
+    mean = float((np.sqrt(square) * weight).sum() / weight.sum())
+    products, weights = [], []
     for a, b in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
-        both = grid.confidence[a] * grid.confidence[b]
-        total += float(((shift[a] * shift[b]).sum(axis=-1) * both).sum())
-        weight += float(both.sum())
-        pairs += int((both > 0).sum())
-    mean_square = float((square * grid.confidence).sum() / grid.confidence.sum())
-    mean = float((np.sqrt(square) * grid.confidence).sum() / grid.confidence.sum())
-    if pairs < _FEWEST_PAIRS or mean_square == 0:
+        both = known[a] & known[b]
+        products.append((shift[a] * shift[b]).sum(axis=-1)[both])
+        weights.append(np.sqrt(weight[a] * weight[b])[both])
+    product, pair_weight = np.concatenate(products), np.concatenate(weights)
+    if len(product) < _FEWEST_PAIRS or mean_square == 0:
         return mean
-    # pure noise would give a share of this size by chance
-    chance = 1 / np.sqrt(pairs)
-    share = max((total / weight) / mean_square - chance, 0.0) / (1 - chance)
-    return mean * float(np.sqrt(min(share, 1.0)))
+    shared = float((product * pair_weight).sum() / pair_weight.sum())
+    return max(beyond, mean * float(np.sqrt(np.clip(shared / mean_square, 0, 1))))
 
 
 def _solve(jtj: npt.NDArray[np.float64], jte: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
