@@ -77,17 +77,17 @@ def multimodal(
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetInterpolator(sitk.sitkLinear)
-    # 0 would seed from the clock
+    low = 2 * seed % 2_147_483_646  # ITK takes 32 bits, and 0 would seed from the clock
     if min(sampling) < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentagePerLevel(list(sampling), 1 + 2 * seed)
+        method.SetMetricSamplingPercentagePerLevel(list(sampling), low + 1)
     method.SetOptimizerAsOnePlusOneEvolutionary(
         numberOfIterations=iterations,
         epsilon=_EPSILON,
         initialRadius=_INITIAL_RADIUS,
         growthFactor=_GROWTH,
         shrinkFactor=_GROWTH**-0.25,
-        seed=2 + 2 * seed,
+        seed=low + 2,
     )
     # a step of one unit moves the frame's edge by about one pixel in every parameter
     reach = float(np.hypot(width, height) / 4)

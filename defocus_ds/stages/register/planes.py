@@ -71,13 +71,12 @@ def check_pair(sharp: npt.NDArray[Any], blurred: npt.NDArray[Any]) -> None:
         )
 
 
-def pyramid(image: npt.NDArray[Any], transfer: Transfer, *, finest: int = 1) -> Pyramid:
+def pyramid(image: npt.NDArray[Any], transfer: Transfer) -> Pyramid:
     """Green plane (or the only plane) in linear light, halved until a side would fall below 48 px.
 
     Args:
         image: (H, W) or (H, W, 3), uint8 or float in [0, 1].
         transfer: curve that the values were encoded with.
-        finest: levels of a smaller factor are replaced by empty planes to save memory.
 
     Returns:
         Levels from factor 1 on.
@@ -100,11 +99,7 @@ def pyramid(image: npt.NDArray[Any], transfer: Transfer, *, finest: int = 1) -> 
             for plane in (linear, clipped)
         )
         levels.append(Octave(levels[-1].factor * 2, linear, clipped))
-    empty = np.zeros((0, 0), np.float32)
-    kept = tuple(
-        level if level.factor >= finest else Octave(level.factor, empty, empty) for level in levels
-    )
-    return Pyramid((plane.shape[1], plane.shape[0]), kept, transfer)
+    return Pyramid((plane.shape[1], plane.shape[0]), tuple(levels), transfer)
 
 
 def _check_image(name: str, image: npt.NDArray[Any]) -> None:

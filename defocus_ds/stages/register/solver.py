@@ -7,8 +7,15 @@ import numpy.typing as npt
 
 from defocus_ds.stages.register.normal import PARAMETERS, RADIUS, TONE, WARP, Equations, Vector
 
-__all__ = ["Mask", "clustered_covariance", "free_parameters", "has_fields", "inlier_deviation"]
-__all__ += ["limited", "solve_step"]
+__all__ = [
+    "Mask",
+    "clustered_covariance",
+    "free_parameters",
+    "has_fields",
+    "inlier_deviation",
+    "limited",
+    "solve_step",
+]
 
 Mask = npt.NDArray[np.bool_]
 

@@ -28,6 +28,7 @@ _START_SAMPLES = 2500  # pixels a metric reading of the robust start, whatever t
 _FEWEST_SAMPLES = 2000
 _GOOD_NCC = 0.9
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
+_FLOOR_PX = 0.002  # demosaicing and interpolation, which no check within the pair can see
 _UNKNOWN_PX = 1e6  # a record holds finite numbers only
 
 
@@ -131,7 +132,7 @@ def _aligned(
     checks = check_locally(fit, pair.blurred, tolerance_px=limit)
     factor = _check_factor(pair.size)
     ncc = agreement(pair.sharp, pair.blurred, warp, radius, factor)
-    residual = float(np.hypot(deviation_px, checks.misfit_px))
+    residual = float(np.sqrt(deviation_px**2 + checks.misfit_px**2 + _FLOOR_PX**2))
     verdict = judge(
         warp,
         ncc=ncc,
