@@ -45,7 +45,7 @@ def assemble(
     _remove_unnamed(dataset, {row["image"] for row in rows})
     write_scenes(dataset / "scenes.parquet", rows)
     versions: dict[str, str] = {}
-    for stage in STAGES[config.preset]:
+    for stage in (*STAGES[config.preset], "assemble"):
         versions |= current_versions(stage)
     pairs = [row for row in rows if row["level"] != Level.SHARP]
     write_json(

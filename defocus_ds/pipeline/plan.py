@@ -45,6 +45,7 @@ _LIBRARIES = {
     "register": ("SimpleITK", "opencv-python-headless", "numpy", "numba"),
     "colour": ("opencv-python-headless", "numpy", "numba"),
     "render": ("opencv-python-headless", "numpy", "numba"),
+    "assemble": ("pyarrow", "pillow"),
 }
 
 
