@@ -123,17 +123,18 @@ def build(
                 "scenes": [b.scene for b in found.brackets],
             },
         )
-        plans = [
-            plan_scene(
-                bracket, _receipts(dataset, bracket.scene, config), config=config, dataset=dataset
-            )
-            for bracket in brackets
-        ]
+        plans = [_plan(bracket, dataset, config) for bracket in brackets]
         failures = {} if retry_failed else _standing_failures(dataset, brackets, config)
         plans = [plan for plan in plans if plan.scene not in failures]
         if on_plan:
             on_plan(config, plans)
         done = _run(plans, brackets, shoot, dataset, config, jobs, failures, on_event)
+        for bracket in brackets:  # done means verified: a scene without valid receipts is not
+            left = _plan(bracket, dataset, config)
+            if left.todo and bracket.scene not in failures:
+                failures[bracket.scene] = (
+                    f"{bracket.scene}: not done after the build ({left.why}). Build again."
+                )
         shutil.rmtree(dataset / "work", ignore_errors=True)
         rows = assemble(
             dataset,
@@ -286,8 +287,11 @@ def _report(
     )
 
 
-def _receipts(dataset: Path, scene: str, config: BuildConfig) -> dict[str, Any]:
-    return {stage: read_receipt(dataset, scene, stage) for stage in STAGES[config.preset]}
+def _plan(bracket: Bracket, dataset: Path, config: BuildConfig) -> ScenePlan:
+    receipts = {
+        stage: read_receipt(dataset, bracket.scene, stage) for stage in STAGES[config.preset]
+    }
+    return plan_scene(bracket, receipts, config=config, dataset=dataset)
 
 
 def _failure_path(dataset: Path, scene: str) -> Path:

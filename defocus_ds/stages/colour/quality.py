@@ -15,6 +15,7 @@ from defocus_ds.stages.colour.samples import Samples
 __all__ = ["assess", "correlation"]
 
 _COMPARED = 20_000  # pairs on which colour differences are computed
+_POOLED = 16  # neighbouring pairs averaged before, so that noise is not counted as colour
 
 
 def correlation(pairs: Samples, transfer: Transfer) -> float:
@@ -37,8 +38,9 @@ def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any
         JSON-ready: ``samples``, ``averaged_px``, ``clipped_share``, ``correlation``, ``gains``
         (ratio of mean light per channel), ``matrix`` (3x4 in linear light, least-squares
         approximation of the map), ``displacement_levels`` (mean and max of 255, over the
-        colours sampled), ``ciede2000`` (mean before and after) and ``contrast`` (standard
-        deviation of L* over that of the target, before and after).
+        colours sampled), ``ciede2000`` (mean before and after, of averages over `_POOLED`
+        neighbouring pairs) and ``contrast`` (standard deviation of L* over that of the target,
+        before and after).
     """
     from skimage.color import rgb2lab
 
@@ -66,10 +68,7 @@ def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any
         "gains": _short(means[1] / np.maximum(means[0], 1e-6)),
         "matrix": _short(matrix),
         "displacement_levels": {"mean": _short(moved.mean()), "max": _short(moved.max())},
-        "ciede2000": {
-            "before": _short(_ciede2000(lab[0], lab[2])),
-            "after": _short(_ciede2000(lab[1], lab[2])),
-        },
+        "ciede2000": _pooled_differences(pairs, lut, transfer),
         "contrast": {
             "before": _short(spread[0] / spread[2]),
             "after": _short(spread[1] / spread[2]),
@@ -77,10 +76,26 @@ def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any
     }
 
 
-def _ciede2000(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    from skimage.color import deltaE_ciede2000
+def _pooled_differences(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, float]:
+    """Mean CIEDE2000 to the target before and after the map, of locally averaged light.
 
-    return float(deltaE_ciede2000(a, b).mean())  # type: ignore[no-untyped-call]
+    Samples are in reading order, so neighbours in the list are neighbours in a row.
+    """
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    def lab(light: FloatImage) -> npt.NDArray[Any]:
+        whole = light[: len(light) // run * run].reshape(-1, run, 3).mean(axis=1)[::step]
+        return np.asarray(rgb2lab(np.clip(to_encoded(whole, transfer), 0, 1)[None])[0])
+
+    run = min(_POOLED, len(pairs.blurred))
+    step = max(1, len(pairs.blurred) // run // _COMPARED)
+    stored = np.clip(to_encoded(pairs.blurred, transfer), 0, 1)
+    mapped = to_linear(np.clip(apply_lut(stored[None], lut)[0], 0, 1), transfer)
+    target = lab(pairs.target)
+    return {
+        "before": _short(deltaE_ciede2000(lab(pairs.blurred), target).mean()),  # type: ignore[no-untyped-call]
+        "after": _short(deltaE_ciede2000(lab(mapped), target).mean()),  # type: ignore[no-untyped-call]
+    }
 
 
 def _short(value: npt.ArrayLike) -> Any:
