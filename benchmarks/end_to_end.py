@@ -1,8 +1,8 @@
 """The main job, timed and scored against known truth: simulate, build, crop, measure.
 
-    python benchmarks/end_to_end.py /tmp/end_to_end                 # two full-size scenes
-    python benchmarks/end_to_end.py /tmp/small --size 744x496       # a minute
-    python benchmarks/end_to_end.py /tmp/end_to_end --identity      # also --jobs 1 against 2
+    python benchmarks/end_to_end.py end_to_end                 # two full-size scenes
+    python benchmarks/end_to_end.py small --size 744x496       # a minute
+    python benchmarks/end_to_end.py end_to_end --identity      # also --jobs 1 against 2
 
 Exits with 1 when a limit is missed.  Interrupted, it goes on where it stopped; give a new folder
 for timings from scratch.

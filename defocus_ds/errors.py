@@ -81,4 +81,4 @@ class RegistrationFailed(StageFailed):
 
 
 class WorkerDied(StageFailed):
-    """A worker process hit its memory or time limit, or was killed."""
+    """A worker process hit its memory or time limit, was killed, or failed by its own fault."""

@@ -109,10 +109,16 @@ def inside(root: Path, relative: str) -> Path:
     """The path of ``relative`` under ``root``.
 
     Raises:
-        DatasetError: absolute, or it leads outside the root.
+        DatasetError: absolute, it leads outside the root, or no file can have the name.
     """
+    if "\0" in relative:
+        raise DatasetError(f"{root}: the path {relative!r} cannot be a file's name.")
     path = root / relative
-    if Path(relative).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+    try:
+        resolved = path.resolve()
+    except RuntimeError as error:
+        raise DatasetError(f"{path}: a link that leads in a circle; remove it.") from error
+    if Path(relative).is_absolute() or not resolved.is_relative_to(root.resolve()):
         raise DatasetError(f"{root}: the path {relative!r} leads outside the dataset.")
     return path
 
@@ -122,7 +128,8 @@ class Receipt:
     """Proof that a stage was done: inputs and outputs by hash, so staleness is decidable.
 
     ``inputs`` and ``outputs`` map names to SHA-256; ``result`` is what later stages and the
-    manifest need; ``seconds``, ``cpu_seconds`` and ``peak_memory_mb`` vary between runs and stay
+    manifest need; ``written_ns`` are the outputs' modification times, so that untouched files need
+    not be hashed again.  Times, ``seconds``, ``cpu_seconds`` and ``peak_memory_mb`` vary between runs and stay
     out of the dataset's own files.
     """
 
@@ -133,6 +140,7 @@ class Receipt:
     inputs: dict[str, str]
     outputs: dict[str, str]
     result: dict[str, Any] = field(default_factory=dict)
+    written_ns: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_mb: float = 0.0

@@ -13,7 +13,7 @@ from scenes import textured
 
 from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.checksums import write_sums
-from defocus_ds.dataset.manifest import read_scenes, write_scenes
+from defocus_ds.dataset.manifest import FORMAT, VERDICTS, read_scenes, write_scenes
 from defocus_ds.frames import Level
 from defocus_ds.optics import blur_disk, to_encoded
 from defocus_ds.store import sha256_file, write_json
@@ -88,16 +88,18 @@ def write_dataset(
     write_scenes(root / "scenes.parquet", rows)
     config = BuildConfig().as_dict()
     config["tile"] |= {"size": 64, "stride": 64, "test_share": 0.3} | (tile or {})
+    pairs = [row["verdict"] for row in rows if row["level"] != Level.SHARP]
     write_json(
         root / "dataset.json",
         {
-            "format": 1,
+            "format": FORMAT,
             "preset": "accurate",
             "config": config,
             "config_digest": BuildConfig().digest(),
             "versions": {},
             "scenes": len({row["scene"] for row in rows}),
             "images": sum(row["image"] is not None for row in rows),
+            "pairs": {verdict: pairs.count(verdict) for verdict in VERDICTS},
             "digest": sha256_file(root / "scenes.parquet"),
         },
     )

@@ -114,7 +114,7 @@ def test_the_blur_radius_of_a_crop_is_that_of_its_place(dataset: Path) -> None:
         assert row["blur_radius_px"] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("grid", ["x", [[1, 2]], [[0, 0, "a", 0, 1]], [3]])
+@pytest.mark.parametrize("grid", ["x", [[1, 2]], [[0, 0, "a", 0, 1]], [3], [[0, 0, 10**400, 0, 1]]])
 def test_a_residual_grid_that_is_not_one_is_refused(dataset: Path, grid: object) -> None:
     change_rows(dataset, "scene00", Level.LOW, alignment=json.dumps({"residual_grid": grid}))
     with pytest.raises(DatasetError, match="scene00/low: alignment: residual_grid"):
@@ -265,6 +265,20 @@ def test_rebuild_names_missing_scenes_and_other_images_at_once(
         crop(dataset, level="medium", manifest=manifest)
 
 
+@pytest.mark.parametrize(("column", "value"), [("x", 2**31 - 1), ("y", 2**31 - 32), ("x", -1)])
+def test_a_manifest_with_a_crop_beyond_its_image_is_refused(
+    dataset: Path, tmp_path: Path, column: str, value: int
+) -> None:
+    """The end of the first two, as a 32-bit number, is negative."""
+    crop(dataset, level="low")
+    table = pq.read_table(dataset / "crops/low/manifest.parquet")
+    rows = table.to_pylist()
+    rows[0][column] = value
+    pq.write_table(type(table).from_pylist(rows, schema=table.schema), tmp_path / "m.parquet")
+    with pytest.raises(DatasetError, match="a crop lies beyond its 320x256 image"):
+        crop(dataset, level="low", manifest=tmp_path / "m.parquet")
+
+
 def test_sums_are_refreshed_without_hiding_damage(dataset: Path) -> None:
     crop(dataset, level="medium")
     before = read_sums(dataset)
@@ -283,7 +297,7 @@ def test_a_changed_image_is_not_cut(dataset: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DatasetError, match=r"scene01/low\.png: SHA-256"):
+    with pytest.raises(DatasetError, match=r"scene01/low\.png: SHA-256 .* Delete it, then run"):
         crop(dataset, level="low")
     assert not (dataset / "crops").exists()
 
@@ -382,8 +396,10 @@ def test_command_json_and_exit_codes(dataset: Path, tmp_path: Path) -> None:
     assert "76988 missing" in few.stderr
     assert few.stdout == ""
     manifest = Path(shutil.copy(dataset / "crops/low/manifest.parquet", tmp_path))
-    both = run(cli, ["crop", str(dataset), "--manifest", str(manifest), "--size", "32"])
-    assert both.exit_code == 2
+    for option in (["--size", "32"], ["--seed", "0"], ["--train", "9"], ["--set", "tile.size=8"]):
+        both = run(cli, ["crop", str(dataset), "--manifest", str(manifest), *option])
+        assert both.exit_code == 2
+        assert "--manifest decides every crop" in both.stderr
     assert run(cli, ["crop", str(dataset), "--manifest", str(manifest)]).exit_code == 0
     other = run(cli, ["crop", str(dataset), "--set", "register.refine=false"])
     assert other.exit_code == 2

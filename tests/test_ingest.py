@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,11 +17,13 @@ from click.testing import CliRunner
 from PIL import Image
 from scenes import textured
 
+from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import ShootError
 from defocus_ds.frames import Bracket, Level, Shoot
 from defocus_ds.optics import blur_disk, to_encoded
 from defocus_ds.stages.ingest import scan, survey
-from defocus_ds.stages.ingest.roles import focus_measure
+from defocus_ds.stages.ingest.groups import natural_key
+from defocus_ds.stages.ingest.roles import focus_measure, reduced_jpeg
 from defocus_ds.stages.ingest.shoot_csv import parse_shoot_csv
 from defocus_ds_cli.scan import command
 
@@ -119,6 +123,23 @@ def test_a_missing_level_and_a_level_twice(tmp_path: Path, save: Save) -> None:
     assert "2 files are its high capture by name" in str(shoot.errors[0])
     assert "there is no high capture" in str(shoot.errors[1])
     assert "tea_lbc.png,tea,low,2" in (shoot.draft_csv or "")
+
+
+def test_the_natural_order_of_any_name() -> None:
+    names = ["b", "A10", "a9", "²", "a", "٣", "9", "10", "a9/2", "a9/10", "3²", "③"]
+    ordered = sorted(names, key=natural_key)
+    assert [n for n in ordered if n in ("9", "10", "a9", "A10", "b")] == [
+        *("9", "10", "a9", "A10", "b")
+    ]
+    assert ordered.index("a9/2") < ordered.index("a9/10")
+    assert sorted(reversed(names), key=natural_key) == ordered
+
+
+def test_folders_with_digits_of_other_kinds(tmp_path: Path, save: Save) -> None:
+    for folder in ("²", "٣", "a"):
+        for index in range(4):
+            save(tmp_path / folder / f"img{index}.png", index)
+    assert {b.scene for b in scan(tmp_path).brackets} == {"²", "٣", "a"}
 
 
 def test_a_folder_of_four_in_capture_order(tmp_path: Path, save: Save) -> None:
@@ -409,6 +430,69 @@ def test_focus_measure_falls_with_blur_and_not_with_light() -> None:
     assert focus_measure(np.full((50, 50), 7, np.uint8)) is None
 
 
+def test_a_jpeg_inside_a_file_is_decoded_at_reduced_size(tmp_path: Path) -> None:
+    scene = to_encoded(textured((2048, 1024), 4))
+    luma = np.round(scene.mean(axis=2) * 255).astype(np.uint8)
+    jpeg = cv2.imencode(".jpg", luma)[1].tobytes()
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"x" * 77 + jpeg + b"y" * 50)
+    whole = {"window": (77, len(jpeg)), "size": (2048, 1024), "max_megapixels": 200.0}
+    image = reduced_jpeg(path, **whole)
+    assert image is not None
+    assert image.shape == luma.shape
+    assert np.abs(image.astype(int) - luma).mean() < 4
+    assert reduced_jpeg(path, **(whole | {"max_megapixels": 2.0})) is None
+    assert reduced_jpeg(path, **(whole | {"window": (77, len(jpeg) + 99)})) is None
+    assert reduced_jpeg(path, **(whole | {"window": (78, len(jpeg) - 1)})) is None
+    small = cv2.imencode(".jpg", luma[:480, :960])[1].tobytes()
+    path.write_bytes(small)
+    assert reduced_jpeg(path, **(whole | {"window": (0, None)})) is None
+    large = cv2.imencode(".jpg", cv2.resize(luma, (4096, 2048)))[1].tobytes()
+    path.write_bytes(large)
+    image = reduced_jpeg(path, window=(0, None), size=(4096, 2048), max_megapixels=200.0)
+    assert image is not None
+    assert image.shape == (1024, 2048)
+
+
+def test_no_pixel_is_decoded_in_the_process_that_scans(
+    tmp_path: Path, save: Save, small_shoot: Path
+) -> None:
+    shutil.copytree(small_shoot / "scene01", tmp_path / "raws")
+    for index in range(4):
+        save(tmp_path / "jpegs" / f"img{index}.jpg", index)
+        save(tmp_path / "pngs" / f"img{index}.png", index)
+    code = (
+        "import sys; from defocus_ds.stages.ingest import survey; found = survey(sys.argv[1]); "
+        "print(len(found.sharpness), sorted({'cv2', 'rawpy', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split(maxsplit=1) == ["12", "[]\n"]
+
+
+def test_a_capture_that_needs_too_much_memory_keeps_its_scene_out_by_name(
+    tmp_path: Path, save: Save
+) -> None:
+    for index in range(4):
+        save(tmp_path / "good" / f"img{index}.png", index)
+        save(tmp_path / "wide" / f"img{index}.png", index)
+    wide = np.zeros((9000, 12000, 3), np.uint8)  # 324 MB, 1 MB as PNG
+    assert cv2.imwrite(str(tmp_path / "wide" / "img2.png"), wide)
+    found = survey(tmp_path, limits=LimitsConfig(decode_memory_mb=500))
+    assert [b.scene for b in found.shoot.brackets] == ["good"]
+    assert any(
+        c.where == "wide"
+        and "left out, because of img2.png: the decoder " in c.message
+        and "its limit being 500 MB" in c.message
+        for c in found.shoot.errors
+    )
+
+
 def test_a_simulated_shoot_scans_clean(small_shoot: Path) -> None:
     steps: list[tuple[str, int, int]] = []
     shoot = scan(small_shoot, progress=lambda *step: steps.append(step))
@@ -443,7 +527,9 @@ def test_scan_command_on_a_clean_shoot(small_shoot: Path) -> None:
     code, text = run(str(small_shoot))
     assert code == 0
     lines = text.splitlines()
-    assert lines[0].split("\t") == ["scene", "level", "file", "exposure", "focus", "sharpness"]
+    assert lines[0].split("\t") == [
+        *("scene", "level", "file", "exposure", "lens", "focus", "sharpness")
+    ]
     assert lines[1].startswith("scene01\tsharp +0\tscene01/IMG_0001.CR2\t1/")
     assert lines[-1] == "2 scenes, 0 errors, 0 warnings"
     assert not (small_shoot / "shoot.draft.csv").exists()
@@ -452,6 +538,22 @@ def test_scan_command_on_a_clean_shoot(small_shoot: Path) -> None:
     assert code == 0
     assert found["scenes"][1]["captures"][3]["info"]["model"] == "Canon EOS 5D Mark III"
     assert found["scenes"][0]["captures"][0]["sharpness"] == 1.0
+
+
+def test_scan_command_lists_what_is_in_no_scene(tmp_path: Path, save: Save) -> None:
+    for index in range(4):
+        save(tmp_path / "lamp" / f"img{index}.png", index)
+    save(tmp_path / "lone.jpg", 0, second=7, iso=800, focal=85.0)
+    (tmp_path / "EMPTY.CR2").write_bytes(b"")
+    code, text = run(str(tmp_path))
+    assert code == 1
+    assert "-\t-\tlone.jpg\tISO 800\t50mm at 85 mm\t-\t-" in text.splitlines()
+    found = json.loads(run(str(tmp_path), "--json")[1])
+    assert found["ungrouped"] == ["lone.jpg"]
+    assert found["captures"]["lone.jpg"]["taken"] == "2024-05-01T10:00:07"
+    assert found["captures"]["lone.jpg"]["orientation"] == 1
+    assert "lamp/img0.png" in found["captures"]
+    assert "EMPTY.CR2" not in found["captures"]
 
 
 def test_scan_command_writes_a_draft_and_never_over_anything(tmp_path: Path, save: Save) -> None:
@@ -502,6 +604,39 @@ def test_a_real_folder_of_this_and_that(real_data: Path) -> None:
     assert by_name["CRW_0113.CRW"].width == 2312
     assert by_name["CRW_0113.CRW"].white_balance == pytest.approx((1819 / 990, 1, 1794 / 990))
     assert by_name["_K6A7946.JPG"].serial == "302022000566"
+
+
+def test_real_canon_jpegs_are_a_scene_with_their_exif(real_data: Path, tmp_path: Path) -> None:
+    """Values as exiftool 12.57 prints them; the smaller ones are the camera's other sizes."""
+    for number in range(7941, 7947):
+        shutil.copy(real_data / "canon" / f"_K6A{number}.JPG", tmp_path)
+    rows = ("_K6A7941.JPG,plant,sharp,0", "_K6A7942.JPG,plant,low,2")
+    (tmp_path / "shoot.csv").write_text("\n".join(("file,scene,level,offset", *rows)))
+    found = survey(tmp_path)
+    assert found.shoot.errors == ()
+    (bracket,) = found.shoot.brackets
+    for capture in bracket:
+        info = capture.info
+        assert (info.model, info.serial) == ("Canon EOS 5D Mark III", "302022000566")
+        assert (info.exposure_s, info.f_number, info.iso) == (1 / 160, 5.6, 320)
+        assert (info.lens, info.focal_length_mm) == ("EF28-135mm f/3.5-5.6 IS USM", 135.0)
+        assert info.focus_distance_m == (0.47, 0.40)
+    assert bracket.sharp.info.taken == "2023-09-01T17:19:26.73"
+    assert len(found.sharpness) == 2
+    code, text = run(str(tmp_path))
+    assert code == 0
+    exif = "1/160 s f/5.6 ISO 320\tEF28-135mm f/3.5-5.6 IS USM at 135 mm\t0.4-0.47 m"
+    assert f"plant\tsharp +0\t_K6A7941.JPG\t{exif}\t" in text
+    assert f"-\t-\t_K6A7945.JPG\t{exif}\t-" in text.splitlines()
+    code, text = run(str(tmp_path), "--json")
+    listed = json.loads(text)
+    assert listed["ungrouped"] == [f"_K6A{number}.JPG" for number in range(7943, 7947)]
+    assert len(listed["captures"]) == 6
+    assert [c["orientation"] for c in listed["captures"].values()] == [1, 1, 6, 6, 8, 6]
+    for info in (listed["scenes"][0]["captures"][1]["info"], *listed["captures"].values()):
+        assert (info["lens"], info["iso"]) == ("EF28-135mm f/3.5-5.6 IS USM", 320)
+        assert info["focus_distance_m"] == [0.47, 0.40]
+        assert info["exposure_s"] in (1 / 160, 1 / 125)
 
 
 def test_a_real_focus_stack_by_shoot_csv(real_data: Path, tmp_path: Path) -> None:

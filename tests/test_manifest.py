@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from built_dataset import make_dataset
 
+from defocus_ds.dataset import manifest, tables
 from defocus_ds.dataset.checksums import list_files, read_sums, write_sums
 from defocus_ds.dataset.manifest import (
     SCENE_SCHEMA,
@@ -16,6 +17,7 @@ from defocus_ds.dataset.manifest import (
     read_scenes,
     write_scenes,
 )
+from defocus_ds.dataset.shards import REJECTED_SCHEMA
 from defocus_ds.errors import DatasetError
 from defocus_ds.store import sha256_bytes, write_json
 
@@ -72,6 +74,8 @@ def test_a_failed_scene_has_a_row_without_an_image(
     [
         (0, {"scene": "../x"}, "scene"),
         (0, {"scene": ""}, "scene"),
+        (0, {"scene": "ä" * 128}, "scene"),  # 256 bytes
+        (0, {"lens": "x" * 70_000}, "lens"),
         (1, {"level": "lowish"}, "level"),
         (1, {"level": "sharp"}, "level"),  # a second sharp row
         (1, {"verdict": "maybe"}, "verdict"),
@@ -137,6 +141,91 @@ def test_read_refuses_another_schema(tmp_path: Path, table: pa.Table, message: s
         read_scenes(tmp_path / "a.parquet")
 
 
+def test_a_text_stored_once_and_used_often_is_not_spelled_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1.2 GB of text in a file of a few kB: refused before it is copied for every row."""
+    rows = 20_000
+    table = pa.table(
+        {
+            name: pa.array(["x" * 60_000 if name == "reason" else "a"]).take(pa.array([0] * rows))
+            if field_type == pa.string()
+            else pa.array([0] * rows, field_type)
+            for name, field_type in zip(REJECTED_SCHEMA.names, REJECTED_SCHEMA.types, strict=True)
+        }
+    )
+    with tables.table_writer(tmp_path / "a.parquet", REJECTED_SCHEMA) as writer:
+        writer.write_table(table.cast(REJECTED_SCHEMA))
+    del table
+    assert (tmp_path / "a.parquet").stat().st_size < 20_000
+    monkeypatch.setattr(tables, "_MAX_GROUP_BYTES", 1 << 24)
+    pool, usual = pa.proxy_memory_pool(pa.system_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        with pytest.raises(DatasetError, match="more than 16777216 bytes when decoded"):
+            tables.read_table(tmp_path / "a.parquet", REJECTED_SCHEMA)
+    finally:
+        pa.set_memory_pool(usual)
+    assert 0 < pool.max_memory() < 1 << 24
+
+
+@pytest.mark.parametrize("compliant", [True, False])
+def test_what_the_bounded_reader_reads_is_what_was_written(tmp_path: Path, compliant: bool) -> None:
+    """Nulls, empty lists, several groups, repeated and unique texts: as pyarrow alone reads it."""
+    rows: list[dict[str, Any]] = [
+        {
+            "scene": f"scene{i // 4:04}",
+            "level": "low",
+            "offset": 2,
+            "lens": None if i % 3 else "EF24-70mm f/2.8L II USM",
+            "matrix": [[1.0, float(i)], [], None][i % 3],
+            "verdict": "failed",
+            "reasons": ["ä" * (i % 5)] * (i % 4),
+        }
+        for i in range(9000)
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCENE_SCHEMA)
+    pq.write_table(
+        table, tmp_path / "a.parquet", row_group_size=5000, use_compliant_nested_type=compliant
+    )
+    assert tables.read_table(tmp_path / "a.parquet", SCENE_SCHEMA).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "message"),
+    [
+        ("MAX_ROWS", 3, "declares 4 rows, limit 3"),
+        ("MAX_GROUPS", 1, "declares 2 row groups, limit 1"),
+        ("_MAX_LIST_ITEMS", 15, r"declares \d+ list entries, limit 15"),
+        ("_MAX_TABLE_BYTES", 500, "more than 500 bytes when decoded"),
+        ("_TEXT_BYTES", 10, "column 'image': a text of 24 bytes, limit 10"),
+        ("_LONG_BYTES", {"alignment": 5}, "column 'alignment': a text of 21 bytes, limit 5"),
+    ],
+)
+def test_read_refuses_too_much(
+    rows: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: Any,
+    message: str,
+) -> None:
+    table = pa.Table.from_pylist(rows, schema=SCENE_SCHEMA)
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    monkeypatch.setattr(tables, limit, value)
+    with pytest.raises(DatasetError, match=message):
+        read_scenes(tmp_path / "a.parquet")
+
+
+def test_read_scenes_holds_fewer_rows_than_other_tables(
+    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "MAX_SCENE_ROWS", 3)
+    write_scenes(tmp_path / "a.parquet", rows)
+    with pytest.raises(DatasetError, match="4 rows, limit 3"):
+        read_scenes(tmp_path / "a.parquet")
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"\0" * 4096])
 def test_read_refuses_what_is_not_parquet(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
@@ -151,6 +240,9 @@ def test_info_says_which_format_it_reads(tmp_path: Path) -> None:
         read_info(tmp_path)
     write_json(tmp_path / "dataset.json", {"format": 7})
     with pytest.raises(DatasetError, match="format 7, this version reads 1"):
+        read_info(tmp_path)
+    (tmp_path / "dataset.json").write_text("[" * 100_000)
+    with pytest.raises(DatasetError, match=r"dataset\.json: nested too deeply"):
         read_info(tmp_path)
     write_json(tmp_path / "dataset.json", ["format"])
     with pytest.raises(DatasetError, match="format 'list'"):

@@ -17,7 +17,7 @@ from defocus_ds.pipeline.plan import (
     plan_scene,
     stage_config_digest,
 )
-from defocus_ds.store import Receipt
+from defocus_ds.store import Receipt, sha256_bytes
 
 CONFIG = BuildConfig()
 ORDER = STAGES["accurate"]
@@ -38,17 +38,18 @@ def receipts_of(bracket: Bracket, dataset: Path) -> dict[str, Receipt | None]:
     (dataset / "images").mkdir(parents=True)
     (dataset / "images/s.png").write_bytes(b"12345")
     receipts: dict[str, Receipt | None] = {}
-    inputs = file_stamps(bracket)
+    inputs = file_stamps(bracket, bracket.sharp.path.parent)
     for stage in ORDER:
-        sizes = {"develop": {"work/s/a.npy": 3}, "render": {"images/s.png": 5}}.get(stage, {})
+        outputs = {"develop": {"work/s/a.npy": b"123"}, "render": {"images/s.png": b"12345"}}
+        hashes = {name: sha256_bytes(data) for name, data in outputs.get(stage, {}).items()}
         receipt = Receipt(
             stage,
             "s",
             stage_config_digest(CONFIG, stage),
             current_versions(stage),
             inputs,
-            {name: "hash" for name in sizes},
-            {"sizes": sizes},
+            hashes,
+            {"of": stage},
         )
         receipts[stage] = receipt
         inputs = {"previous": chain_digest(receipt)}
@@ -58,7 +59,8 @@ def receipts_of(bracket: Bracket, dataset: Path) -> dict[str, Receipt | None]:
 def plan(
     bracket: Bracket, receipts: dict[str, Receipt | None], dataset: Path, config: BuildConfig
 ) -> ScenePlan:
-    return plan_scene(bracket, receipts, config=config, dataset=dataset)
+    shoot = bracket.sharp.path.parent
+    return plan_scene(bracket, receipts, config=config, shoot=shoot, dataset=dataset)
 
 
 def test_new_scene_needs_everything(bracket: Bracket, tmp_path: Path) -> None:
@@ -81,6 +83,12 @@ def test_touched_but_equal_capture_is_hashed_again_first(bracket: Bracket, tmp_p
 def test_lost_image_is_made_again_from_the_raw(bracket: Bracket, tmp_path: Path) -> None:
     receipts = receipts_of(bracket, tmp_path / "d")
     (tmp_path / "d/images/s.png").unlink()
+    assert plan(bracket, receipts, tmp_path / "d", CONFIG).todo == ORDER[1:]
+
+
+def test_image_changed_behind_our_back_is_made_again(bracket: Bracket, tmp_path: Path) -> None:
+    receipts = receipts_of(bracket, tmp_path / "d")
+    (tmp_path / "d/images/s.png").write_bytes(b"12645")
     assert plan(bracket, receipts, tmp_path / "d", CONFIG).todo == ORDER[1:]
 
 
@@ -119,7 +127,7 @@ def test_altered_receipt_breaks_the_chain(bracket: Bracket, tmp_path: Path) -> N
     receipts = receipts_of(bracket, tmp_path / "d")
     register = receipts["register"]
     assert register is not None
-    receipts["register"] = replace(register, result={"sizes": {}, "alignments": "other"})
+    receipts["register"] = replace(register, result={"alignments": "other"})
     (tmp_path / "d/work/s").mkdir(parents=True)
     (tmp_path / "d/work/s/a.npy").write_bytes(b"123")
     assert plan(bracket, receipts, tmp_path / "d", CONFIG).todo == ("colour", "render")

@@ -253,7 +253,7 @@ def test_record_round_trip() -> None:
     assert again.verdict == aligned().verdict
     assert again.valid_area == aligned().valid_area
     assert again.trace == aligned().trace
-    for name in ("x", "y", "dx", "dy", "radius_px", "confidence"):
+    for name in ("x", "y", "dx", "dy", "radius_px", "confidence", "unexplained"):
         ours, theirs = getattr(again.residual_grid, name), getattr(aligned().residual_grid, name)
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
     assert again.to_record() == record
@@ -280,8 +280,8 @@ def test_thin_keeps_both_ends_and_drops_what_json_cannot_hold() -> None:
 def test_empty_grid_has_no_rows() -> None:
     nothing = np.full((2, 3), np.nan)
     zero = np.zeros((2, 3))
-    grid = ResidualGrid(zero, zero, nothing, nothing, nothing, zero)
-    assert grid.to_rows() == [] == grid.radius_rows()
+    grid = ResidualGrid(zero, zero, nothing, nothing, nothing, zero, nothing)
+    assert grid.to_rows() == grid.radius_rows() == grid.unexplained_rows() == []
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def test_paths_stay_inside(tmp_path: Path, path: str) -> None:
         inside(tmp_path, path)
 
 
+def test_impossible_name_is_our_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="cannot be a file"):
+        inside(tmp_path, "a\0b")
+
+
 def test_symlink_does_not_lead_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -62,7 +67,9 @@ def test_symlink_does_not_lead_out(tmp_path: Path) -> None:
 
 
 def test_receipt_round_trip_and_damage(tmp_path: Path) -> None:
-    receipt = Receipt("develop", "s1", "abc", {"x": "1"}, {"a": "b"}, {}, {"k": [1]}, 2.0, 1.5, 3.0)
+    receipt = Receipt(
+        "develop", "s1", "abc", {"x": "1"}, {"a": "b"}, {}, {"k": [1]}, {"a": 5}, 2.0, 1.5, 3.0
+    )
     write_receipt(tmp_path, receipt)
     assert read_receipt(tmp_path, "s1", "develop") == receipt
     assert read_receipt(tmp_path, "s1", "register") is None

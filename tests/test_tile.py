@@ -101,7 +101,7 @@ def test_flat_is_the_standard_deviation_of_the_sharp_crop() -> None:
     sharp[:64, 0:64:2] = 107  # standard deviation 3.5
     sharp[:64, 64:128] = 100
     sharp[:64, 64:128:2] = 109  # 4.5
-    tiles = judged(sharp, noise(seed=1))
+    tiles = judged(sharp)
     assert codes(tiles) == {(0, 0): "flat"}
     assert tiles.value[0] == pytest.approx(3.5)
     assert tiles.limit[0] == 4.0
@@ -110,12 +110,26 @@ def test_flat_is_the_standard_deviation_of_the_sharp_crop() -> None:
 @pytest.mark.parametrize("end", [0, 255])
 @pytest.mark.parametrize("where", ["sharp", "blurred"])
 def test_clipped_counts_both_ends_in_both_images(end: int, where: str) -> None:
-    images = {"sharp": noise(), "blurred": noise(seed=1)}
+    images = {"sharp": noise(), "blurred": noise()}
     images[where][:17, 64:128] = end  # 17 of 64 rows: above a quarter
     images[where][:16, 128:192] = end  # exactly a quarter is allowed
     tiles = judged(images["sharp"], images["blurred"])
     assert codes(tiles) == {(64, 0): "clipped"}
     assert tiles.value[1] == pytest.approx(17 / 64)
+
+
+def test_unexplained_is_what_no_blur_of_the_sharp_crop_shows() -> None:
+    """One tile is another image's; the others are the sharp ones under a small blur."""
+    sharp = cv2.GaussianBlur(noise(), (0, 0), 2)
+    sharp = cv2.normalize(sharp, None, 20, 235, cv2.NORM_MINMAX)
+    blurred = cv2.blur(sharp, (5, 5))
+    blurred[64:128, 128:192] = cv2.blur(sharp[::-1, ::-1], (5, 5))[64:128, 128:192]
+    tiles = judged(sharp, blurred)
+    assert codes(tiles) == {(128, 64): "unexplained"}
+    index = int(np.flatnonzero(~tiles.kept)[0])
+    assert tiles.value[index] > tiles.limit[index] == TILE.max_unexplained
+    wide = TileConfig(size=64, stride=64, max_unexplained=2.0)
+    assert judged(sharp, blurred, config=wide).kept.all()
 
 
 def test_misaligned_is_local() -> None:

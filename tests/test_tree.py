@@ -51,14 +51,14 @@ def test_imports_run_one_way(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", modules())
-def test_public_names_exist_and_are_listed(module: str) -> None:
+def test_public_names_exist(module: str) -> None:
     loaded = importlib.import_module(module)
     for name in getattr(loaded, "__all__", []):
         assert hasattr(loaded, name), f"{module}.__all__ names {name!r}, which is not there"
 
 
 def test_modules_are_small() -> None:
-    long = {m: n for m in modules() if (n := len(_path(m).read_text().splitlines())) > 400}
+    long = {m: n for m in modules() if (n := len(_path(m).read_text().splitlines())) > 330}
     assert not long
 
 

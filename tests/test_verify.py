@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -24,6 +25,7 @@ from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.findings import Finding
 from defocus_ds.dataset.manifest import SCENE_SCHEMA, read_scenes
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
+from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
@@ -79,6 +81,23 @@ def edit_both(root: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None
     edit(root / "crops/low/manifest.parquet", in_manifest)
 
 
+def forge_digest(root: Path, level: str = "low") -> None:
+    """Make a manifest claim that it was cut from the present scenes.parquet."""
+    path = root / f"crops/{level}/manifest.parquet"
+    table = pq.read_table(path)
+    record = json.loads(table.schema.metadata[b"defocus_ds"])
+    record["dataset_digest"] = sha256_file(root / "scenes.parquet")
+    pq.write_table(table.replace_schema_metadata({"defocus_ds": json.dumps(record)}), path)
+    write_sums(root)
+
+
+def force_image(root: Path, name: str) -> None:
+    """A path in scenes.parquet that its writer would refuse or never write."""
+    rows = read_scenes(root / "scenes.parquet")
+    rows[1]["image"] = name
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCENE_SCHEMA), root / "scenes.parquet")
+
+
 def set_value(column: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
     def change(rows: list[dict[str, Any]]) -> None:
         rows[0][column] = value
@@ -115,7 +134,8 @@ def test_a_flipped_byte_is_found(dataset: Path, part: str) -> None:
     finding = found(dataset, part)[0]
     assert finding.expected == f"SHA-256 {expected}"
     assert finding.found == sha256_file(dataset / part)
-    assert "Copy the file again" in finding.repair
+    way_out = "Crop level low again" if part == TRAIN else "Delete it, then run the same"
+    assert finding.repair.startswith(way_out)
 
 
 def test_a_flipped_byte_in_a_shard_is_found_without_its_checksum(dataset: Path) -> None:
@@ -129,7 +149,7 @@ def test_a_flipped_byte_in_a_shard_is_found_without_its_checksum(dataset: Path) 
 )
 def test_a_missing_file_is_found(dataset: Path, part: str) -> None:
     (dataset / part).unlink()
-    assert found(dataset, part)
+    assert "Delete" not in found(dataset, part)[0].repair
 
 
 @pytest.mark.parametrize("part", ["note.txt", "images/scene00/extra.png", "crops/low/x.parquet"])
@@ -214,7 +234,17 @@ def test_a_shard_of_another_run_is_named(dataset: Path) -> None:
     assert any("another run" in f.found for f in found(dataset, other))
 
 
-@pytest.mark.parametrize(("name", "value"), [("scenes", 4), ("images", 1), ("digest", "0" * 64)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scenes", 4),
+        ("images", 1),
+        ("images", None),
+        ("pairs", {"failed": 0, "keep": 5, "reject": 0}),
+        ("pairs", [6]),
+        ("digest", "0" * 64),
+    ],
+)
 def test_a_wrong_count_is_found(dataset: Path, name: str, value: object) -> None:
     info = json.loads((dataset / "dataset.json").read_text())
     write_json(dataset / "dataset.json", info | {name: value})
@@ -224,7 +254,9 @@ def test_a_wrong_count_is_found(dataset: Path, name: str, value: object) -> None
     assert finding.found == repr(value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 2}', '{"format": 1, "config": {"x": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "[" * 100_000, '{"format": 2}', '{"format": 1, "config": {"x": 1}}']
+)
 def test_a_damaged_record_is_found(dataset: Path, text: str) -> None:
     (dataset / "dataset.json").write_text(text)
     write_sums(dataset)
@@ -285,11 +317,13 @@ def test_crop_pixels_other_than_the_image_are_found_even_with_a_right_hash(datas
 
 def test_a_crop_of_a_rejected_pair_is_found(dataset: Path) -> None:
     change_rows(dataset, "scene00", Level.LOW, verdict="reject", reasons=["ncc: 0.1, 0.9"])
+    forge_digest(dataset)
     assert any(f.found == "reject (ncc: 0.1, 0.9)" for f in found(dataset, TRAIN))
 
 
 def test_a_crop_outside_the_valid_area_is_found(dataset: Path) -> None:
     change_rows(dataset, "scene00", Level.LOW, valid_area=[80, 6, 312, 250])
+    forge_digest(dataset)
     assert any("inside [80, 6, 312, 250]" in f.expected for f in found(dataset, TRAIN))
 
 
@@ -315,11 +349,19 @@ def test_a_manifest_of_other_images_is_found(dataset: Path) -> None:
 @pytest.mark.parametrize("name", ["../outside.png", "/outside.png", "images/../../outside.png"])
 def test_a_path_out_of_the_dataset_is_found_and_not_read(dataset: Path, name: str) -> None:
     save_image(dataset.parent / "outside.png", np.zeros((256, 320, 3), np.uint8))
-    rows = read_scenes(dataset / "scenes.parquet")
-    rows[1]["image"] = name
-    table = pa.Table.from_pylist(rows, schema=SCENE_SCHEMA)
-    pq.write_table(table, dataset / "scenes.parquet")
+    force_image(dataset, name)
     assert any("outside the dataset" in f.found for f in found(dataset, name))
+
+
+@pytest.mark.parametrize("name", ["", ".", "images", "a\0b", "\0", "x" * 5000, "x/" * 2000])
+def test_a_path_that_cannot_be_a_file_is_found(dataset: Path, name: str) -> None:
+    force_image(dataset, name)
+    shown = name.replace("\0", "\\x00")
+    assert found(dataset, shown)
+    for command in (["verify"], ["crop", "--level", "low"]):
+        done = CliRunner().invoke(cli, [command[0], str(dataset), *command[1:]])
+        assert done.exit_code in (1, 2)
+        assert isinstance(done.exception, SystemExit)
 
 
 def test_a_path_out_of_the_dataset_in_the_sums_is_found(dataset: Path) -> None:
@@ -332,6 +374,131 @@ def test_a_link_out_of_the_dataset_is_found_and_not_read(dataset: Path) -> None:
     (dataset.parent / "secret").write_text("x")
     (dataset / "link.txt").symlink_to(dataset.parent / "secret")
     assert any("outside" in f.found for f in found(dataset, "link.txt"))
+
+
+def test_a_link_in_a_circle_is_found_and_not_followed(dataset: Path) -> None:
+    path = dataset / "images/scene00/low.png"
+    path.unlink()
+    path.symlink_to(path)
+    assert "in a circle" in found(dataset, "images/scene00/low.png")[0].found
+    with pytest.raises(DatasetError, match="in a circle"):
+        crop(dataset, level="low")
+
+
+def test_what_is_not_a_file_is_found_and_not_read(dataset: Path) -> None:
+    """A pipe would be waited on for ever."""
+    path = dataset / "images/scene00/low.png"
+    path.unlink()
+    os.mkfifo(path)
+    problems = found(dataset, "images/scene00/low.png")
+    assert problems[0].found == "something else"
+    with pytest.raises(DatasetError, match=r"low\.png: not a file"):
+        crop(dataset, level="low")
+
+
+def test_a_name_that_a_terminal_cannot_show_is_escaped(dataset: Path) -> None:
+    (dataset / "a\x1b[2Jb").write_text("x")
+    Path(os.fsdecode(os.fsencode(dataset) + b"/\xff")).write_text("x")
+    done = CliRunner().invoke(cli, ["verify", str(dataset)])
+    assert done.exit_code == 1
+    assert "a\\x1b[2Jb" in done.stdout
+    assert "\\udcff" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_crops_of_an_earlier_build_are_one_finding_a_level(dataset: Path) -> None:
+    """A second build measured other residuals: nothing is damaged, all crops are out of date."""
+    assert stale_levels(dataset) == []
+    change_rows(dataset, "scene00", Level.LOW, residual_px=0.07, valid_area=[80, 6, 312, 250])
+    path = dataset / "images/scene01/medium.png"
+    with Image.open(path) as image:
+        save_image(path, np.asarray(image)[::-1])
+    change_rows(dataset, "scene01", Level.MEDIUM, image_sha256=sha256_file(path))
+    assert stale_levels(dataset) == ["low", "medium"]
+    problems = verify(dataset).findings
+    assert [f.file for f in problems] == [
+        f"crops/{level}/manifest.parquet" for level in ("low", "medium")
+    ]
+    assert "earlier build" in problems[0].found
+    assert problems[0].repair == f"Run `defocus-ds crop {dataset} --level low`."
+    crop(dataset, level="low")
+    assert stale_levels(dataset) == ["medium"]
+    crop(dataset, level="medium")
+    assert stale_levels(dataset) == []
+    assert verify(dataset).clean
+
+
+def test_damage_inside_stale_crops_is_still_found(dataset: Path) -> None:
+    change_rows(dataset, "scene00", Level.LOW, residual_px=0.07)
+    edit(dataset / TRAIN, set_value("sha256_sharp", "0" * 64))
+    assert any("hashes it states" in f.expected for f in found(dataset, TRAIN))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1junkPAR1"])
+def test_a_level_without_a_sound_manifest_counts_as_stale(
+    dataset: Path, content: bytes | None
+) -> None:
+    manifest = dataset / "crops/medium/manifest.parquet"
+    manifest.unlink()
+    if content is not None:
+        manifest.write_bytes(content)
+    assert stale_levels(dataset) == ["medium"]
+
+
+def test_a_manifest_without_its_record_counts_as_stale(dataset: Path) -> None:
+    path = dataset / "crops/low/manifest.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert stale_levels(dataset) == ["low"]
+    write_sums(dataset)
+    problems = found(dataset, "crops/low/manifest.parquet")
+    assert "does not say how it was made" in problems[0].found
+
+
+def test_a_dataset_without_crops_or_scenes_has_its_say(dataset: Path, tmp_path: Path) -> None:
+    assert stale_levels(make_dataset(tmp_path / "bare", scenes=1, size=(96, 80))) == []
+    (dataset / "scenes.parquet").unlink()
+    assert stale_levels(dataset) == ["low", "medium"]
+
+
+def test_crops_rebuilt_from_a_manifest_are_current_as_long_as_the_images_are(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """Their record is that of the manifest, whatever else the dataset holds by now."""
+    manifest = Path(shutil.copy(dataset / "crops/low/manifest.parquet", tmp_path / "m.parquet"))
+    shutil.rmtree(dataset / "crops/medium")
+    change_rows(dataset, "scene00", Level.MEDIUM, residual_px=0.09)
+    crop(dataset, level="low", manifest=manifest)
+    assert stale_levels(dataset) == []
+    assert verify(dataset).findings == ()
+    change_rows(dataset, "scene00", Level.LOW, verdict="reject", reasons=["ncc: 0.1, 0.9"])
+    assert stale_levels(dataset) == ["low"]
+    assert [f.file for f in verify(dataset).findings] == ["crops/low/manifest.parquet"]
+
+
+def test_images_of_rejected_pairs_are_listed_hashed_and_not_cropped(dataset: Path) -> None:
+    name = "rejected/scene00/low.png"
+    (dataset / "rejected/scene00").mkdir(parents=True)
+    (dataset / "images/scene00/low.png").rename(dataset / name)
+    change_rows(
+        dataset, "scene00", Level.LOW, image=name, verdict="reject", reasons=["ncc: 0.1, 0.9"]
+    )
+    report = crop(dataset, level="low")
+    crop(dataset, level="medium")
+    assert [str(item) for item in report.left_out] == ["scene00/low: ncc: 0.1, 0.9"]
+    clean = verify(dataset)
+    assert clean.findings == ()
+    assert clean.checked["images"] == 9
+    rejected = pq.read_table(dataset / "crops/low/rejected.parquet").column("scene").to_pylist()
+    assert set(rejected) == {"scene01", "scene02"}
+    flip(dataset / name)
+    assert [(f.file, f.repair.split(",")[0]) for f in verify(dataset).findings] == [
+        (name, "Delete it")
+    ]
+    (dataset / name).unlink()
+    assert found(dataset, name)[0].found == "no file"
+    save_image(dataset / "rejected/scene01/low.png", np.zeros((8, 8, 3), np.uint8))
+    write_sums(dataset)
+    assert found(dataset, "rejected/scene01/low.png")[0].expected == "a row in scenes.parquet"
 
 
 def png_header(width: int, height: int, colour: int) -> bytes:
@@ -418,6 +585,7 @@ def harmless(path: Path, original: bytes) -> bool:
 def test_many_findings_of_one_file_are_cut_short_with_their_number(dataset: Path) -> None:
     crop(dataset, level="low", size=16)
     change_rows(dataset, "scene00", Level.LOW, verdict="reject", reasons=["ncc: 0.1, 0.9"])
+    forge_digest(dataset)
     name = next(f for f in (TRAIN, TEST) if scene_in(dataset / f, "scene00"))
     problems = found(dataset, name)
     assert len(problems) == 21
@@ -457,7 +625,7 @@ def test_command_says_file_expected_found_repair(dataset: Path) -> None:
         TRAIN,
         "  expected  row 0: residual_px 0.05, as in the manifest",
         "  found     0.01",
-        "  repair    Copy the file again, or run `defocus-ds crop` for level low.",
+        "  repair    Crop level low again with `defocus-ds crop`, or copy the file again.",
     ]
     as_json = json.loads(run(cli, ["verify", str(dataset), "--json"]).stdout)
     assert as_json["clean"] is False

@@ -11,6 +11,7 @@ import click
 
 from defocus_ds_cli.options import (
     config_options,
+    counted,
     echo_json,
     existing_path,
     jobs_option,
@@ -50,6 +51,12 @@ __all__ = ["command"]
     help="Leave a scene or a pair out; it stays in the manifest with this reason. Repeatable.",
 )
 @click.option("--retry-failed", is_flag=True, help="Try scenes again that failed before.")
+@click.option(
+    "--replace",
+    "replace_scenes",
+    is_flag=True,
+    help="Let go of scenes that the shoot has no more, or that were built with other options.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when a pair was rejected, too.")
 @json_option
 def command(
@@ -62,6 +69,7 @@ def command(
     jobs: int,
     skip: tuple[str, ...],
     retry_failed: bool,
+    replace_scenes: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -69,31 +77,38 @@ def command(
 
     SHOOT is a folder of captures: four a scene, one sharp and three defocused. It is only read.
     Stages: ingest, develop, register, colour, render. A scene that fails is reported and the
-    rest goes on; a pair that cannot be trusted is rejected with its reasons.
+    rest goes on; a pair that cannot be trusted is rejected with its reasons.  A dataset goes on
+    with the options it was begun with.  Exits with 1 when a scene failed or was left out.
     """
     from defocus_ds.config import load_config
     from defocus_ds.pipeline import build
 
+    chosen = preset or config or settings or seed is not None
     display = _Display()
     try:
         report = build(
             shoot,
             dataset,
-            config=load_config(preset, config, settings, seed),
+            config=load_config(preset, config, settings, seed) if chosen else None,
             jobs=jobs,
             skip=skip,
             retry_failed=retry_failed,
+            replace_scenes=replace_scenes,
             on_scan=display.scan,
             on_plan=display.plan,
             on_event=display.event,
         )
+    except KeyboardInterrupt:
+        click.echo("Stopped. Finished stages are kept: the same command goes on.", err=True)
+        raise
     finally:
         display.close()
     if as_json:
         echo_json(_as_dict(report))
     else:
         _print_report(report)
-    if not report.clean or (strict and report.rejected):
+    checked = [pair for pair, reasons in report.rejected if not reasons[0].startswith("skipped")]
+    if not report.clean or (strict and checked):
         sys.exit(1)
 
 
@@ -129,7 +144,7 @@ class _Display:
     def event(self, event: StageEvent) -> None:
         assert self._progress is not None
         if event.error:
-            self._progress.say(f"FAILED {event.error}")
+            self._progress.say(f"FAILED {event.scene} {event.stage}: {event.error}")
         else:
             self._progress.advance(event.stage, f"{event.scene} {event.seconds:.1f} s")
 
@@ -140,13 +155,17 @@ class _Display:
 
 
 def _print_report(report: BuildReport) -> None:
+    left_out = [c for c in report.complaints if c.severity == "error"]
     for complaint in report.complaints:
-        click.echo(f"{complaint.severity}: {complaint}")
+        if complaint.severity != "error":
+            click.echo(f"{complaint.severity}: {complaint}")
     click.echo(
-        f"{len(report.scenes)} scenes, {len(report.kept)} pairs kept, "
-        f"{len(report.rejected)} rejected, {len(report.failed)} scenes failed "
-        f"({report.stages_run} stages run)"
+        f"{counted(len(report.scenes), 'scene')}, {counted(len(report.kept), 'pair')} kept, "
+        f"{len(report.rejected)} rejected, {counted(len(report.failed), 'scene')} failed, "
+        f"{len(left_out)} left out ({counted(report.stages_run, 'stage')} run)"
     )
+    for complaint in left_out:
+        click.echo(f"  left out {complaint}")
     for pair, reasons in report.rejected:
         click.echo(f"  rejected {pair}: {'; '.join(reasons)}")
     for scene, error in report.failed:

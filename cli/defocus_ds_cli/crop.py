@@ -53,10 +53,8 @@ __all__ = ["command"]
 @click.option(
     "--seed",
     type=int,
-    default=0,
-    show_default=True,
     metavar="N",
-    help="Seed of the splits and of the choice.",
+    help="Seed of the splits and of the choice [default: 0].",
 )
 @json_option
 def command(
@@ -68,7 +66,7 @@ def command(
     test: int | None,
     manifest: Path | None,
     settings: tuple[str, ...],
-    seed: int,
+    seed: int | None,
     as_json: bool,
 ) -> None:
     """Cut aligned luma crops into sharded Parquet files, with splits by scene.
@@ -81,7 +79,7 @@ def command(
     from defocus_ds_cli.progress import Progress
 
     if manifest is not None and (
-        settings or any(v is not None for v in (size, stride, train, test))
+        settings or any(v is not None for v in (size, stride, train, test, seed))
     ):
         raise click.UsageError("--manifest decides every crop; leave the other options out.")
     config = _tile_config(dataset, settings) if settings else None
@@ -94,7 +92,7 @@ def command(
             train=train,
             test=test,
             config=config,
-            seed=seed,
+            seed=seed or 0,
             manifest=manifest,
             progress=progress,
         )
@@ -110,8 +108,8 @@ def _tile_config(dataset: Path, settings: tuple[str, ...]) -> TileConfig:
     from defocus_ds.dataset.manifest import read_info
     from defocus_ds.errors import ConfigError
 
-    table: dict[str, Any] = read_info(dataset)["config"]
-    tile = dict(table.get("tile", {}))
+    table = config_from_dict(read_info(dataset)["config"]).as_dict()
+    tile = table["tile"]
     for setting in settings:
         section, _, name = setting.partition("=")[0].strip().partition(".")
         if section != "tile":

@@ -20,6 +20,7 @@ COMMANDS = {
     "crop": "crop",
     "verify": "verify",
     "report": "report",
+    "score": "score",
 }
 
 
@@ -44,19 +45,26 @@ class Commands(click.Group):
         except DefocusError as error:
             click.echo(f"defocus-ds: {error}", err=True)
             ctx.exit(2 if isinstance(error, InputError) else 1)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+        except OSError as error:  # a path that cannot be read or written; str() names it
+            click.echo(f"defocus-ds: {error}", err=True)
+            ctx.exit(2)
 
 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: defocus-ds simulate shoot && defocus-ds build shoot -o dataset",
+    epilog="Start with: defocus-ds simulate shoot --size 1488x992 && defocus-ds build shoot -o "
+    "dataset",
 )
 @click.version_option(package_name="defocus-ds", prog_name="defocus-ds")
 def cli() -> None:
     """From a raw focus-bracketed shoot to a trustworthy defocus-deblurring dataset.
 
-    Results go to stdout, progress and logs to stderr.  Exit codes: 0 done, 1 some scenes or
-    pairs failed or were rejected, 2 unusable input or options.
+    Results go to stdout, progress and logs to stderr.  Exit codes: 0 done, 1 something failed
+    or was left out (each command says what counts), 2 unusable input or options.
     """
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from defocus_ds_cli.options import config_options, echo_json, existing_path, json_option
+from defocus_ds_cli.options import config_options, echo_json, existing_file, json_option
 
 __all__ = ["command"]
 
@@ -15,8 +16,8 @@ __all__ = ["command"]
     "match-colour",
     epilog="Example: defocus-ds match-colour sharp.CR2 low.CR2 -o matched.png --cube low.cube",
 )
-@click.argument("sharp", type=existing_path)
-@click.argument("blurred", type=existing_path)
+@click.argument("sharp", type=existing_file)
+@click.argument("blurred", type=existing_file)
 @click.option(
     "-o",
     "--output",
@@ -56,6 +57,7 @@ def command(
     before and after.
     """
     from defocus_ds.config import load_config
+    from defocus_ds.errors import RegistrationFailed
     from defocus_ds.pipeline.pair import load_pair
     from defocus_ds.pipeline.plan import colour_first
     from defocus_ds.stages.colour import match_colour
@@ -74,6 +76,12 @@ def command(
             transfer=pair.transfer,
             seed=build_config.seed,
         )
+        if not alignment.verdict:
+            reasons = "; ".join(alignment.verdict.reasons)
+            raise RegistrationFailed(
+                f"{sharp.name} and {blurred.name} do not align ({reasons}), so their colours "
+                "cannot be compared. If they do align, give --aligned."
+            )
     colour = match_colour(
         pair.blurred,
         pair.sharp,
@@ -90,5 +98,20 @@ def command(
     if as_json:
         echo_json(colour.record)
     else:
-        for key, value in colour.record.items():
-            click.echo(f"{key:<24} {value}")
+        _print_record(colour.record)
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    difference, contrast = record["ciede2000"], record["contrast"]
+    moved = record["displacement_levels"]
+    radius = record["radius_px"]
+    target = record["target"] + (f" ({radius:.2f} px)" if radius is not None else "")
+    click.echo(f"method       {record['method']}{' + regrain' if record['regrain'] else ''}")
+    click.echo(f"target       {target}")
+    click.echo(f"CIEDE2000    {difference['before']:.2f} before, {difference['after']:.2f} after")
+    click.echo(f"contrast     {contrast['before']:.3f} before, {contrast['after']:.3f} after")
+    click.echo(f"gains        {', '.join(f'{gain:.4f}' for gain in record['gains'])}")
+    click.echo(f"LUT moves    {moved['mean']:.2f} levels on average, {moved['max']:.2f} at most")
+    click.echo(f"left out     {record['clipped_share']:.2%} of the samples, clipped")
+    for note in record["notes"]:
+        click.echo(f"note         {note}")

@@ -9,11 +9,20 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["config_options", "echo_json", "existing_path", "jobs_option", "json_option"]
+__all__ = [
+    "counted",
+    "config_options",
+    "echo_json",
+    "existing_file",
+    "existing_path",
+    "jobs_option",
+    "json_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 existing_path = click.Path(exists=True, path_type=Path)
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def config_options(function: F) -> F:
@@ -76,6 +85,11 @@ def json_option(function: F) -> F:
 def echo_json(value: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 scene``, ``2 scenes``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _parse_jobs(_context: click.Context, _parameter: click.Parameter, value: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from defocus_ds_cli.options import config_options, echo_json, existing_path, json_option
+from defocus_ds_cli.options import config_options, echo_json, existing_file, json_option
 
 __all__ = ["command"]
 
@@ -16,8 +16,8 @@ __all__ = ["command"]
     "register",
     epilog="Example: defocus-ds register sharp.CR2 low.CR2 -o registered.png --overlay overlay.png",
 )
-@click.argument("sharp", type=existing_path)
-@click.argument("blurred", type=existing_path)
+@click.argument("sharp", type=existing_file)
+@click.argument("blurred", type=existing_file)
 @click.option(
     "-o",
     "--output",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_COLUMNS = ("scene", "level", "file", "exposure", "focus", "sharpness")
+_COLUMNS = ("scene", "level", "file", "exposure", "lens", "focus", "sharpness")
 
 
 @click.command("scan", epilog="Example: defocus-ds scan shoot")
@@ -35,7 +35,8 @@ def command(shoot: Path, confirm: bool, as_json: bool) -> None:
     Captures belong together by shoot.csv (columns file, scene, level, offset), else by names such
     as lamp3_original, lamp3_lbc, lamp3_mbc, lamp3_hbc, else by lying in a folder of exactly four,
     else by times and numbers.  When anything is uncertain, a draft is written to
-    shoot.draft.csv in the shoot: correct it and rename it to shoot.csv.
+    shoot.draft.csv in the shoot: correct it and rename it to shoot.csv.  Captures that can be
+    read but are in no scene are listed with a dash for the scene.
 
     Exits with 1 when a scene or file was kept out, with 2 when no scene is usable.
     """
@@ -99,22 +100,26 @@ def _show(found: Survey) -> None:
 
 
 def _rows(found: Survey) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for bracket in found.shoot.brackets:
-        for capture in bracket:
-            info = capture.info
-            sharpness = found.sharpness.get(capture.path)
-            rows.append(
-                (
-                    bracket.scene,
-                    f"{capture.level} +{capture.offset}",
-                    capture.path.relative_to(found.shoot.root).as_posix(),
-                    _exposure(info.exposure_s, info.f_number, info.iso),
-                    _distance(info.focus_distance_m),
-                    "-" if sharpness is None else f"{sharpness:.2f}",
-                )
-            )
-    return rows
+    rows = [
+        _row(found, capture.path, bracket.scene, f"{capture.level} +{capture.offset}")
+        for bracket in found.shoot.brackets
+        for capture in bracket
+    ]
+    return rows + [_row(found, path, "-", "-") for path in found.ungrouped]
+
+
+def _row(found: Survey, path: Path, scene: str, level: str) -> tuple[str, ...]:
+    info = found.captures[path].info
+    sharpness = found.sharpness.get(path)
+    return (
+        scene,
+        level,
+        path.relative_to(found.shoot.root).as_posix(),
+        _exposure(info.exposure_s, info.f_number, info.iso),
+        _lens(info.lens, info.focal_length_mm),
+        _distance(info.focus_distance_m),
+        "-" if sharpness is None else f"{sharpness:.2f}",
+    )
 
 
 def _exposure(exposure_s: float | None, f_number: float | None, iso: int | None) -> str:
@@ -127,6 +132,13 @@ def _exposure(exposure_s: float | None, f_number: float | None, iso: int | None)
     if iso:
         parts.append(f"ISO {iso}")
     return " ".join(parts) or "-"
+
+
+def _lens(name: str | None, focal_length_mm: float | None) -> str:
+    if focal_length_mm is None:
+        return name or "-"
+    focal = f"{focal_length_mm:.4g} mm"
+    return f"{name} at {focal}" if name else focal
 
 
 def _distance(metres: tuple[float, float] | None) -> str:
@@ -163,7 +175,11 @@ def _as_json(found: Survey, draft: str | None) -> dict[str, Any]:
             }
             for bracket in shoot.brackets
         ],
-        "captures": {name(p): asdict(h.info) for p, h in found.captures.items()},
+        "captures": {
+            name(path): asdict(header.info) | {"orientation": header.orientation}
+            for path, header in found.captures.items()
+        },
+        "ungrouped": [name(path) for path in found.ungrouped],
         "complaints": [asdict(complaint) for complaint in shoot.complaints],
         "draft": draft,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from defocus_ds_cli.options import echo_json, existing_path, json_option
+from defocus_ds_cli.options import counted, echo_json, existing_path, json_option
 
 __all__ = ["command"]
 
@@ -19,7 +19,7 @@ __all__ = ["command"]
 def command(dataset: Path, as_json: bool) -> None:
     """Show how far a dataset is; works while a build is running.
 
-    Exits with 1 when a scene has failed.
+    Exits with 1 when a scene has failed or the scan had to leave something out.
     """
     from defocus_ds.pipeline import status
 
@@ -28,16 +28,22 @@ def command(dataset: Path, as_json: bool) -> None:
         echo_json({**asdict(state), "dataset": str(state.dataset)})
     else:
         total = len(state.scenes)
-        click.echo(f"{dataset}: {'complete' if state.complete else 'in progress'}")
-        click.echo(f"  shoot   {state.shoot} ({total} scenes, preset {state.preset})")
+        stopped = f"stopped; go on with: defocus-ds build {state.shoot} -o {dataset}"
+        word = "a build or crop is running" if state.running else stopped
+        click.echo(f"{dataset}: {'complete' if state.complete and not state.running else word}")
+        click.echo(f"  shoot   {state.shoot} ({counted(total, 'scene')}, preset {state.preset})")
         for stage, count in state.done.items():
             click.echo(f"  {stage:<9}{count}/{total}")
+        if state.skipped:
+            click.echo(f"  skipped  {', '.join(state.skipped)}")
         if state.pairs:
             counts = ", ".join(f"{n} {verdict}" for verdict, n in state.pairs.items())
             click.echo(f"  pairs    {counts}")
         for level, shards in state.crops.items():
-            click.echo(f"  crops    {level}: {shards} shard{'s' if shards != 1 else ''}")
+            click.echo(f"  crops    {level}: {counted(shards, 'shard')}")
         for scene, error in state.failed:
             click.echo(f"  failed   {scene}: {error}")
-    if state.failed:
+        for where, why in state.left_out:
+            click.echo(f"  left out {where}: {why}")
+    if state.failed or state.left_out:
         sys.exit(1)

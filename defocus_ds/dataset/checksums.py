@@ -45,12 +45,16 @@ def write_sums(root: Path, known: Mapping[str, str] | None = None) -> None:
         known: relative path -> SHA-256 of files that need not be read again.
 
     Raises:
-        DatasetError: a file name that the format cannot hold, or a link out of the root.
+        DatasetError: a file name that the format cannot hold, a link out of the root, or
+            something that is not a file.
     """
     known = known or {}
     lines = []
     for name in list_files(root):
-        digest = known.get(name) or sha256_file(inside(root, name))
+        path = inside(root, name)
+        if not path.is_file():
+            raise DatasetError(f"{path}: not a file; remove it.")
+        digest = known.get(name) or sha256_file(path)
         line = f"{digest}  {name}"
         if not (_LINE.fullmatch(line) and name.isprintable()):
             raise DatasetError(f"{root}: {SUMS_NAME} cannot hold the name {name!r}; rename it.")

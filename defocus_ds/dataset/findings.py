@@ -47,6 +47,7 @@ class Findings:
 
     def add(self, file: str, expected: str, found: str, advice: str | None = None) -> None:
         """Record a finding; ``advice`` replaces the usual repair for such a file."""
+        file, expected, found = map(_printable, (file, expected, found))
         self._per_file[file] += 1
         if self._per_file[file] <= _SHOWN_PER_FILE:
             self._found.append(Finding(file, expected, found, advice or repair(file)))
@@ -61,15 +62,24 @@ class Findings:
         return tuple(sorted([*self._found, *rest], key=lambda finding: finding.file))
 
 
-def repair(file: str) -> str:
-    """How to get a file of a dataset back.
+def repair(file: str, *, missing: bool = False) -> str:
+    """How to get a damaged or missing file of a dataset back.
 
     >>> repair("crops/low/train-00000-of-00001.parquet")
-    'Copy the file again, or run `defocus-ds crop` for level low.'
+    'Crop level low again with `defocus-ds crop`, or copy the file again.'
     """
     parts = file.split("/")
     if parts[0] == "crops" and len(parts) > 2:
-        return f"Copy the file again, or run `defocus-ds crop` for level {parts[1]}."
-    if parts[0] in ("images", "rejected") or file in ("dataset.json", "scenes.parquet"):
-        return "Copy the file again, or run `defocus-ds build` on the shoot."
+        return f"Crop level {parts[1]} again with `defocus-ds crop`, or copy the file again."
+    if parts[0] in ("images", "rejected"):
+        # build trusts a file of the right size and time: a damaged one must go first
+        first = "Run" if missing else "Delete it, then run"
+        return f"{first} the same `defocus-ds build` again, or copy the file again."
+    if file in ("dataset.json", "scenes.parquet"):
+        return "Run the same `defocus-ds build` again, or copy the file again."
     return "Copy the file again."
+
+
+def _printable(text: str) -> str:
+    """The text with everything escaped that a terminal would act on or could not show."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from defocus_ds.errors import DatasetError
 
-__all__ = ["only_writer", "replaced_folder"]
+__all__ = ["being_written", "only_writer", "replaced_folder"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -41,6 +41,18 @@ def only_writer(dataset: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def being_written(dataset: Path) -> bool:
+    """Whether some process holds the lock of `only_writer` now."""
+    try:
+        with (dataset / ".lock").open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager

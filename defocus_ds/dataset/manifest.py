@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from defocus_ds.dataset.tables import read_table, table_writer
+from defocus_ds.dataset.tables import read_table, table_writer, text_limit
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
 from defocus_ds.store import atomic_path, read_json
@@ -18,6 +18,7 @@ from defocus_ds.store import atomic_path, read_json
 __all__ = [
     "FORMAT",
     "INFO_NAME",
+    "MAX_SCENE_ROWS",
     "SCENES_NAME",
     "SCENE_SCHEMA",
     "VERDICTS",
@@ -31,7 +32,9 @@ FORMAT = 1
 INFO_NAME = "dataset.json"
 SCENES_NAME = "scenes.parquet"
 VERDICTS = ("keep", "reject", "failed")
+MAX_SCENE_ROWS = 200_000
 _MAX_INFO_BYTES = 1 << 26
+_MAX_NAME_BYTES = 255
 _OFFSETS = {level.value: level.offset for level in Level}
 
 SCENE_SCHEMA = pa.schema(
@@ -86,7 +89,10 @@ def read_info(root: Path) -> dict[str, Any]:
         )
     if (size := path.stat().st_size) > _MAX_INFO_BYTES:
         raise DatasetError(f"{path}: {size} bytes, limit {_MAX_INFO_BYTES}.")
-    info = read_json(path)
+    try:
+        info = read_json(path)
+    except RecursionError as error:
+        raise DatasetError(f"{path}: nested too deeply to be read.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         found = info.get("format") if isinstance(info, dict) else type(info).__name__
         raise DatasetError(f"{path}: format {found!r}, this version reads {FORMAT}.")
@@ -130,7 +136,7 @@ def read_scenes(path: Path) -> list[dict[str, Any]]:
         DatasetError: missing or damaged file, another schema, or a row that contradicts itself;
             the text names file, row and column.
     """
-    rows: list[dict[str, Any]] = read_table(path, SCENE_SCHEMA).to_pylist()
+    rows: list[dict[str, Any]] = read_table(path, SCENE_SCHEMA, max_rows=MAX_SCENE_ROWS).to_pylist()
     _refuse(path, row_problems(rows))
     return rows
 
@@ -150,8 +156,13 @@ def row_problems(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, 
 def _problems(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(column, message) of one row."""
     scene, level, verdict = row["scene"], row["level"], row["verdict"]
-    if not scene or scene in (".", "..") or any(c in scene for c in "/\\\0\n\r"):
-        yield "scene", f"{scene!r} is not usable as a folder name"
+    if (
+        not scene
+        or scene in (".", "..")
+        or any(c in scene for c in "/\\\0\n\r")
+        or len(scene.encode()) > _MAX_NAME_BYTES
+    ):
+        yield "scene", f"{scene[:300]!r} is not usable as a folder name"
     if level not in _OFFSETS:
         yield "level", f"{level!r} is not one of {', '.join(_OFFSETS)}"
     if verdict not in VERDICTS:
@@ -164,6 +175,9 @@ def _problems(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield column, "an entry is null"
         elif any(isinstance(v, float) and not math.isfinite(v) for v in values):
             yield column, f"{value!r} is not finite"
+        longest = max((len(v.encode()) for v in values if isinstance(v, str)), default=0)
+        if longest > text_limit(column):
+            yield column, f"a text of {longest} bytes, limit {text_limit(column)}"
     for column in ("development", "colour", "alignment"):
         if (text := row[column]) is not None and not _is_json_object(text):
             yield column, "not a JSON object"

@@ -143,4 +143,7 @@ def _grid(
         ):
             raise DatasetError(f"{where}: alignment: {key} holds {node!r}, need {length} numbers.")
         if None not in numbers:
-            yield tuple(float(value) for value in numbers)
+            try:
+                yield tuple(float(value) for value in numbers)
+            except OverflowError as error:
+                raise DatasetError(f"{where}: alignment: {key}: a number is too large.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -18,6 +19,8 @@ __all__ = ["decode_png", "encode_png", "pixels_sha256", "png_size", "read_luma"]
 
 _MAX_PIXELS = 200_000_000
 _MAX_FILE_BYTES = 1 << 31
+# a file that is there may pass for the one that was built
+_WAY_OUT = "Delete it, then run the same `defocus-ds build` again."
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # bits per channel and colour type in the header, by Pillow's name of the mode
 _MODES = {"L": (8, 0), "RGB": (8, 2)}
@@ -102,18 +105,21 @@ def read_luma(path: Path, *, size: tuple[int, int], sha256: str | None) -> UInt8
         DatasetError: missing, damaged, or not the file that was built.
     """
     try:
-        length = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DatasetError(f"{path}: not a file. {_WAY_OUT}")
+        length = status.st_size
         if length > _MAX_FILE_BYTES:
             raise DatasetError(f"{path}: {length} bytes, limit {_MAX_FILE_BYTES}.")
         data = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). {_WAY_OUT}") from error
     if sha256 is not None:
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
             raise DatasetError(
                 f"{path}: SHA-256 {found[:12]}..., but scenes.parquet has {sha256[:12]}.... "
-                "Build the dataset again to restore the image."
+                f"{_WAY_OUT}"
             )
     return luma(decode_png(data, size=size, mode="RGB", where=str(path)))
 

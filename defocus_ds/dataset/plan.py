@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +14,9 @@ import pyarrow.compute as pc
 
 from defocus_ds.config import TileConfig, config_from_dict
 from defocus_ds.dataset.pairs import BuiltPair, LeftOut
-from defocus_ds.dataset.shards import CROP_FORMAT, MANIFEST_SCHEMA
+from defocus_ds.dataset.shards import CROP_FORMAT, MANIFEST_SCHEMA, crop_record
 from defocus_ds.dataset.split import SPLITS, Splits, choose
-from defocus_ds.dataset.tables import read_table
+from defocus_ds.dataset.tables import distinct, read_table
 from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
 from defocus_ds.stages.tile import Tiles, judge, local_value
@@ -156,13 +155,13 @@ def plan_from_manifest(
     """
     table = read_table(path, MANIFEST_SCHEMA)
     record = _record(path, table.schema.metadata)
-    levels = set(table.column("level").to_pylist())
+    levels = {name for (name,) in distinct(table, "level")}
     if levels - {level.value} or record.get("level") != level.value:
         raise DatasetError(f"{path}: rows of level {record.get('level')}; use --level with it.")
     by_scene = {built.pair.scene: built for built in pairs}
     why = {item.pair.scene: "; ".join(item.reasons) for item in left_out}
     planned, problems = [], []
-    for scene in sorted(set(table.column("scene").to_pylist())):
+    for (scene,) in distinct(table, "scene"):
         rows = table.filter(pc.equal(table.column("scene"), scene))
         built = by_scene.get(scene)
         if built is None:
@@ -177,8 +176,9 @@ def plan_from_manifest(
             f"{path}: {len(problems)} of {len(problems) + len(planned)} scenes cannot be rebuilt: "
             f"{shown}. The images must be those that the manifest was made from."
         )
-    if unknown := set(table.column("split").to_pylist()) - set(SPLITS):
-        raise DatasetError(f"{path}: unknown split {sorted(unknown)[0]!r}.")
+    for (split,) in distinct(table, "split"):
+        if split not in SPLITS:
+            raise DatasetError(f"{path}: unknown split {split!r}.")
     return CropPlan(level, tuple(planned), {}, record)
 
 
@@ -237,29 +237,27 @@ def _rows(built: BuiltPair, tiles: Tiles, indices: Any, split: str) -> Any:
 
 def _record(path: Path, metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     """What a manifest says of how it was made, checked."""
+    record = crop_record(path, metadata)
     try:
-        record = json.loads((metadata or {})[b"defocus_ds"])
-        version = record["format"]
         tile = config_from_dict({"tile": record["tile"]}).tile
         whole = {"size": tile.size, "stride": tile.stride}.items() <= record["tile"].items()
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise DatasetError(f"{path}: its metadata does not say how it was made.") from error
     if not whole:
         raise DatasetError(f"{path}: its metadata does not say size and stride.")
-    if version != CROP_FORMAT:
-        raise DatasetError(f"{path}: format {version!r}, this version reads {CROP_FORMAT}.")
-    return dict(record)
+    return record
 
 
 def _mismatch(built: BuiltPair, rows: Any) -> str | None:
     """Why the rows of one scene cannot come from these images."""
     for name, digest in (("sharp", built.sharp_sha256), ("blurred", built.blurred_sha256)):
-        found = set(rows.column(f"image_sha256_{name}").to_pylist())
-        if found != {digest}:
-            return f"the {name} image is {digest[:12]}..., need {min(found)[:12]}..."
-    size = rows.column("size").to_numpy()
+        for (needed,) in distinct(rows, f"image_sha256_{name}"):
+            if needed != digest:
+                return f"the {name} image is {digest[:12]}..., need {needed[:12]}..."
+    # the sum of two 32-bit numbers can wrap around
+    size = rows.column("size").to_numpy().astype(np.int64)
     for axis, extent in zip("xy", built.size, strict=True):
-        start = rows.column(axis).to_numpy()
+        start = rows.column(axis).to_numpy().astype(np.int64)
         if (start < 0).any() or (size < 1).any() or (start + size > extent).any():
             return f"a crop lies beyond its {built.size[0]}x{built.size[1]} image"
     return None

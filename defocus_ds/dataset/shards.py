@@ -26,7 +26,9 @@ __all__ = [
     "Shard",
     "ShardWriter",
     "crop_metadata",
+    "crop_record",
     "find_shards",
+    "has_crops",
     "level_folder",
     "manifest_metadata",
     "shard_counts",
@@ -179,6 +181,33 @@ def crop_metadata(record: Mapping[str, Any]) -> dict[str, str]:
 def manifest_metadata(record: Mapping[str, Any]) -> dict[str, str]:
     """Schema metadata of a manifest: format version, dataset digest and tiling, as JSON."""
     return {"defocus_ds": json.dumps(record, sort_keys=True, separators=(",", ":"))}
+
+
+def crop_record(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """What a manifest says of how it was made: the inverse of `manifest_metadata`.
+
+    Args:
+        path: of the manifest, for the error.
+        metadata: of its schema.
+
+    Raises:
+        DatasetError: no record, not a JSON object, or of another format version.
+    """
+    try:
+        record = json.loads((metadata or {})[b"defocus_ds"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: its metadata does not say how it was made.") from error
+    version = record.get("format") if isinstance(record, dict) else None
+    if version != CROP_FORMAT:
+        raise DatasetError(f"{path}: format {version!r}, this version reads {CROP_FORMAT}.")
+    return dict(record)
+
+
+def has_crops(folder: Path) -> bool:
+    """Whether a folder holds shards or a manifest; folders being written do not count."""
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    return (folder / MANIFEST_NAME).is_file() or bool(shard_files(folder))
 
 
 def level_folder(root: Path, level: str) -> Path:

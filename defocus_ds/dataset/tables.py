@@ -8,16 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from defocus_ds.errors import DatasetError
 
-__all__ = ["MAX_ROWS", "open_table", "read_group", "read_table", "table_writer", "with_metadata"]
+__all__ = [
+    "MAX_GROUPS",
+    "MAX_ROWS",
+    "distinct",
+    "open_table",
+    "read_group",
+    "read_table",
+    "table_writer",
+    "text_limit",
+    "with_metadata",
+]
 
 MAX_ROWS = 50_000_000
+MAX_GROUPS = 10_000
+_MAX_TABLE_BYTES = 1 << 32
 _MAX_GROUP_BYTES = 1 << 30
+_MAX_LIST_ITEMS = 50_000_000
 _MAX_THRIFT_BYTES = 1 << 28
 _MAX_THRIFT_ITEMS = 10_000_000
+# rows decoded before their size is looked at
+_BATCH_ROWS = 4096
+_TEXT_BYTES = 1 << 16
+_LONG_BYTES = {
+    "development": 1 << 22,
+    "colour": 1 << 22,
+    "alignment": 1 << 22,
+    "bytes": 1 << 25,
+}
 
 
 def with_metadata(schema: Any, metadata: Mapping[str, str]) -> Any:
@@ -50,6 +73,17 @@ def table_writer(path: Path, schema: Any, *, stored: tuple[str, ...] = ()) -> It
         yield writer
 
 
+def text_limit(leaf: str) -> int:
+    """Bytes that one text of a column may have; ``leaf`` is the last part of the column's path."""
+    return _LONG_BYTES.get(leaf, _TEXT_BYTES)
+
+
+def distinct(table: Any, *columns: str) -> list[tuple[Any, ...]]:
+    """The different combinations of values in these columns, sorted."""
+    found = table.select(columns).group_by(list(columns)).aggregate([])
+    return sorted(zip(*(found.column(name).to_pylist() for name in columns), strict=True))
+
+
 def open_table(path: Path, schema: Any) -> Any:
     """Open a Parquet file of known schema, checking its declared sizes before any column is read.
 
@@ -58,61 +92,84 @@ def open_table(path: Path, schema: Any) -> Any:
         schema: the Arrow schema it must have; metadata is not compared.
 
     Returns:
-        A `pyarrow.parquet.ParquetFile` that verifies page checksums.
+        A `pyarrow.parquet.ParquetFile` that verifies page checksums, for `read_group`: read by
+        itself it gives texts as dictionaries.
 
     Raises:
         DatasetError: missing, damaged, another schema (the column is named), or too large.
     """
+    limits = {
+        "pre_buffer": False,
+        "page_checksum_verification": True,
+        "thrift_string_size_limit": _MAX_THRIFT_BYTES,
+        "thrift_container_size_limit": _MAX_THRIFT_ITEMS,
+    }
     try:
-        file = pq.ParquetFile(
-            path,
-            pre_buffer=False,
-            page_checksum_verification=True,
-            thrift_string_size_limit=_MAX_THRIFT_BYTES,
-            thrift_container_size_limit=_MAX_THRIFT_ITEMS,
-        )
-        found = file.schema_arrow
+        with pq.ParquetFile(path, **limits) as file:
+            metadata, found = file.metadata, file.schema_arrow
+        _check_schema(path, found, schema)
+        _check_size(path, metadata)
+        leaves = map(metadata.schema.column, range(metadata.num_columns))
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        # a text that is stored once for a million rows must not be copied a million times
+        return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts, **limits)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: not a readable Parquet file ({_one_line(error)}).") from error
-    try:
-        _check_schema(path, found, schema)
-        _check_size(path, file.metadata)
-    except DatasetError:
-        file.close()
-        raise
-    return file
 
 
 def read_group(file: Any, group: int, *, path: Path, schema: Any) -> Any:
-    """One row group of a file from `open_table`, as an Arrow table.
+    """One row group of a file from `open_table`, as an Arrow table of the schema's types.
+
+    Columns are read one at a time and a few rows at a time, and their size is measured before
+    texts are spelled out: what a small file can make this allocate is bounded.
 
     Raises:
-        DatasetError: damaged, text that is not UTF-8, or a null where the schema has none.
+        DatasetError: damaged, text that is not UTF-8 or too long, more bytes than a row group may
+            hold, or a null where the schema has none.
     """
+    where = f"{path}: row group {group}"
+    left = _MAX_GROUP_BYTES
+    columns = []
     try:
-        table = file.read_row_group(group, use_threads=False)
+        for field in schema:
+            chunks = []
+            for batch in file.iter_batches(
+                _BATCH_ROWS, row_groups=[group], columns=[field.name], use_threads=False
+            ):
+                column = batch.column(0)
+                left -= _decoded_bytes(column, field.name, f"{where}: column {field.name!r}")
+                if left < 0:
+                    raise DatasetError(f"{where}: more than {_MAX_GROUP_BYTES} bytes when decoded.")
+                chunks.append(column if column.type == field.type else column.cast(field.type))
+            columns.append(pa.chunked_array(chunks, field.type))
+        table = pa.Table.from_arrays(columns, schema=_with_metadata_of(schema, file))
         table.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DatasetError(f"{path}: row group {group} is damaged ({_one_line(error)}).") from error
+        raise DatasetError(f"{where} is damaged ({_one_line(error)}).") from error
     for field in schema:
         if not field.nullable and table.column(field.name).null_count:
-            raise DatasetError(f"{path}: row group {group}: column {field.name!r} holds a null.")
+            raise DatasetError(f"{where}: column {field.name!r} holds a null.")
     return table
 
 
-def read_table(path: Path, schema: Any) -> Any:
-    """A whole Parquet file of known schema as an Arrow table.
+def read_table(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Any:
+    """A whole Parquet file of known schema as an Arrow table, with the file's own metadata.
 
     Raises:
-        DatasetError: as in `open_table` and `read_group`.
+        DatasetError: as in `open_table` and `read_group`; more rows than ``max_rows``; or more
+            than 4 GB when decoded.
     """
     with open_table(path, schema) as file:
-        groups = [
-            read_group(file, group, path=path, schema=schema)
-            for group in range(file.metadata.num_row_groups)
-        ]
+        if file.metadata.num_rows > max_rows:
+            raise DatasetError(f"{path}: {file.metadata.num_rows} rows, limit {max_rows}.")
+        groups, size = [], 0
+        for group in range(file.metadata.num_row_groups):
+            groups.append(read_group(file, group, path=path, schema=schema))
+            size += groups[-1].nbytes
+            if size > _MAX_TABLE_BYTES:
+                raise DatasetError(f"{path}: more than {_MAX_TABLE_BYTES} bytes when decoded.")
         if not groups:
-            return file.schema_arrow.empty_table()
+            return _with_metadata_of(schema, file).empty_table()
         return pa.concat_tables(groups)
 
 
@@ -122,6 +179,26 @@ def _leaves(field: Any) -> list[str]:
     if pa.types.is_list(field.type):
         return [f"{field.name}.list.element"]
     return [field.name]
+
+
+def _with_metadata_of(schema: Any, file: Any) -> Any:
+    return schema.with_metadata(file.schema_arrow.metadata)
+
+
+def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
+    """Bytes that an array takes once its texts are spelled out; each is held to its limit."""
+    if pa.types.is_struct(array.type):
+        parts = zip(array.type, array.flatten(), strict=True)
+        return sum(_decoded_bytes(part, child.name, where) for child, part in parts)
+    if pa.types.is_list(array.type):
+        return int(array.nbytes) + _decoded_bytes(array.flatten(), leaf, where)
+    if not pa.types.is_dictionary(array.type):
+        return int(array.nbytes)
+    lengths = pc.binary_length(array.dictionary)
+    longest = pc.max(lengths).as_py() or 0
+    if longest > (limit := text_limit(leaf)):
+        raise DatasetError(f"{where}: a text of {longest} bytes, limit {limit}.")
+    return 4 * len(array) + (pc.sum(lengths.take(array.indices)).as_py() or 0)
 
 
 def _check_schema(path: Path, found: Any, schema: Any) -> None:
@@ -141,15 +218,24 @@ def _check_schema(path: Path, found: Any, schema: Any) -> None:
 def _check_size(path: Path, metadata: Any) -> None:
     if metadata.num_rows > MAX_ROWS:
         raise DatasetError(f"{path}: declares {metadata.num_rows} rows, limit {MAX_ROWS}.")
-    rows = 0
+    if metadata.num_row_groups > MAX_GROUPS:
+        raise DatasetError(
+            f"{path}: declares {metadata.num_row_groups} row groups, limit {MAX_GROUPS}."
+        )
+    columns = range(metadata.num_columns)
+    lists = [i for i in columns if metadata.schema.column(i).max_repetition_level]
+    rows = items = 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         rows += group.num_rows
+        items += sum(group.column(column).num_values for column in lists)
         if group.total_byte_size > _MAX_GROUP_BYTES:
             raise DatasetError(
                 f"{path}: row group {index} declares {group.total_byte_size} bytes, "
                 f"limit {_MAX_GROUP_BYTES}."
             )
+    if items > _MAX_LIST_ITEMS:
+        raise DatasetError(f"{path}: declares {items} list entries, limit {_MAX_LIST_ITEMS}.")
     if rows != metadata.num_rows:
         raise DatasetError(f"{path}: declares {metadata.num_rows} rows, its groups hold {rows}.")
 

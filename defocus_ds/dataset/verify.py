@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from defocus_ds.dataset.checksums import SUMS_NAME, list_files, read_sums
-from defocus_ds.dataset.findings import Finding, Findings, VerifyReport
+from defocus_ds.dataset.findings import Finding, Findings, VerifyReport, repair
 from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
-from defocus_ds.dataset.shards import MANIFEST_NAME, shard_files
+from defocus_ds.dataset.shards import has_crops, shard_files
 from defocus_ds.dataset.verify_crops import CropChecker
 from defocus_ds.dataset.verify_scenes import check_scenes
 from defocus_ds.errors import DatasetError
@@ -61,7 +61,7 @@ def verify(
     if is_dataset or (root / SUMS_NAME).exists():
         _check_sums(root, hashes, findings)
     rows = check_scenes(root, hashes, findings) if is_dataset else None
-    checker = CropChecker(root, rows, hashes, findings, step)
+    checker = CropChecker(root, rows, hashes.get(SCENES_NAME), findings, step)
     for folder in folders:
         checker.check_level(folder, shards[folder])
     checker.check_splits()
@@ -74,16 +74,10 @@ def _level_folders(root: Path) -> list[Path]:
         raise DatasetError(f"{root}: not a folder.")
     for parent in (root / "crops", root):
         if parent.is_dir():
-            found = [f for f in sorted(parent.iterdir()) if f.is_dir() and _has_crops(f)]
+            found = [f for f in sorted(parent.iterdir()) if has_crops(f)]
             if found:
                 return found
-    return [root] if _has_crops(root) else []
-
-
-def _has_crops(folder: Path) -> bool:
-    if folder.name.startswith("."):
-        return False
-    return (folder / MANIFEST_NAME).is_file() or bool(shard_files(folder))
+    return [root] if has_crops(root) else []
 
 
 def _hash_files(
@@ -93,9 +87,13 @@ def _hash_files(
     hashes = {}
     for name in names:
         try:
-            hashes[name] = sha256_file(inside(root, name))
+            path = inside(root, name)
+            if path.is_file():
+                hashes[name] = sha256_file(path)
+            else:
+                findings.add(name, "a file", "something else", "Remove it.")
         except DatasetError:
-            findings.add(name, "a file of the dataset", "a link that leads outside of it")
+            findings.add(name, "a file of the dataset", "a link that leads outside or in a circle")
         except OSError as error:
             findings.add(name, "a readable file", str(error.strerror))
         step(f"hashed {name}")
@@ -104,10 +102,10 @@ def _hash_files(
 
 
 def _check_sums(root: Path, hashes: dict[str, str], findings: Findings) -> None:
-    advice = "Copy it again, or run `defocus-ds crop` or `build`, which write it."
     try:
         sums = read_sums(root)
     except DatasetError as error:
+        advice = "Copy it again, or run `defocus-ds crop` or `build`, which write it."
         findings.add(SUMS_NAME, "lines '<sha256>  <path inside>'", str(error), advice)
         return
     for name, digest in sums.items():
@@ -116,7 +114,8 @@ def _check_sums(root: Path, hashes: dict[str, str], findings: Findings) -> None:
             path = inside(root, name)
             found = sha256_file(path) if path.is_file() else "no file"
         if found != digest:
-            findings.add(name, f"SHA-256 {digest}", found)
+            advice = repair(name, missing=found == "no file")
+            findings.add(name, f"SHA-256 {digest}", found, advice)
     for name in sorted(set(hashes) - set(sums)):
         findings.add(
             name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ import pyarrow.compute as pc
 
 from defocus_ds.dataset.findings import Findings
 from defocus_ds.dataset.loaders import decode_crop
+from defocus_ds.dataset.manifest import SCENES_NAME
 from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs
 from defocus_ds.dataset.shards import (
-    CROP_FORMAT,
     CROP_SCHEMA,
     MANIFEST_NAME,
     MANIFEST_SCHEMA,
@@ -25,7 +24,8 @@ from defocus_ds.dataset.shards import (
     shard_counts,
 )
 from defocus_ds.dataset.split import SPLITS
-from defocus_ds.dataset.tables import open_table, read_group, read_table
+from defocus_ds.dataset.stale import earlier_build
+from defocus_ds.dataset.tables import distinct, open_table, read_group, read_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, UInt8Image
 
@@ -41,7 +41,7 @@ class CropChecker:
     Args:
         root: what file names are relative to.
         rows: of scenes.parquet; None where there are no images to compare with.
-        hashes: relative path -> SHA-256 of the files there.
+        digest: SHA-256 of scenes.parquet.
         findings: collects what is wrong.
         step: called with a label after each shard.
     """
@@ -50,13 +50,13 @@ class CropChecker:
         self,
         root: Path,
         rows: Sequence[Mapping[str, Any]] | None,
-        hashes: Mapping[str, str],
+        digest: str | None,
         findings: Findings,
         step: Callable[[str], None],
     ) -> None:
         self._root = root
         self._rows = rows
-        self._hashes = hashes
+        self._digest = digest
         self._findings = findings
         self._step = step
         self._seen: dict[str, dict[str, str]] = {}  # scene -> split -> first file
@@ -65,6 +65,7 @@ class CropChecker:
         self._images: tuple[str, UInt8Image, UInt8Image] | None = None
         self._unreadable: set[str] = set()
         self._places: set[tuple[str, int, int]] = set()
+        self._stale = False
 
     def check_level(self, folder: Path, shards: Mapping[str, list[Shard]]) -> None:
         """Check one level's folder: names, schemas, rows and pixels."""
@@ -75,11 +76,12 @@ class CropChecker:
             try:
                 pairs, left_out = built_pairs(self._root, self._rows, level)
             except DatasetError as error:
-                self._findings.add("scenes.parquet", f"sound {level} pairs", str(error))
+                self._findings.add(SCENES_NAME, f"sound {level} pairs", str(error))
             else:
                 self._pairs = {built.pair.scene: built for built in pairs}
                 self._left_out = {item.pair.scene: item for item in left_out}
         manifest = self._manifest(folder)
+        self._stale = manifest is not None and self._is_stale(folder, manifest)
         for split, files in shards.items():
             self._check_names(folder, split, files)
             rows = None
@@ -88,9 +90,10 @@ class CropChecker:
             for shard in files:
                 self._check_shard(shard, self._part(folder, rows, shard))
         if manifest is not None:
-            for split in sorted(set(manifest.column("split").to_pylist()) - set(shards)):
-                name = self._name(folder / f"{split}-*.parquet")
-                self._findings.add(name, "the shards its manifest describes", "none")
+            for (split,) in distinct(manifest, "split"):
+                if split not in shards:
+                    name = self._name(folder / f"{split}-*.parquet")
+                    self._findings.add(name, "the shards its manifest describes", "none")
         if (folder / REJECTED_NAME).exists():
             self._table(folder / REJECTED_NAME, REJECTED_SCHEMA)
 
@@ -112,30 +115,31 @@ class CropChecker:
         if not path.exists():
             self._findings.add(self._name(path), "a manifest beside the shards", "no file")
             return None
-        table = self._table(path, MANIFEST_SCHEMA)
-        if table is None:
-            return None
+        return self._table(path, MANIFEST_SCHEMA)
+
+    def _is_stale(self, folder: Path, manifest: Any) -> bool:
+        """Whether the crops belong to another build; if not, their images must be the present."""
+        name = self._name(folder / MANIFEST_NAME)
         try:
-            record = json.loads((table.schema.metadata or {})[b"defocus_ds"])
-            version = record.get("format") if isinstance(record, dict) else None
-        except (KeyError, ValueError):
-            version = None
-        if version != CROP_FORMAT:
-            self._findings.add(self._name(path), f"format {CROP_FORMAT}", f"{version!r}")
-        for name in ("sharp", "blurred"):
-            stated = zip(
-                table.column("scene").to_pylist(),
-                table.column(f"image_sha256_{name}").to_pylist(),
-                strict=True,
+            earlier = earlier_build(folder, manifest, self._pairs, self._digest)
+        except DatasetError as error:
+            self._findings.add(name, "a record of how the crops were made", str(error))
+            return False
+        if earlier is not None and self._rows is not None and folder.name in BLURRED_LEVELS:
+            self._findings.add(
+                name,
+                f"crops of the present build ({SCENES_NAME} {str(self._digest)[:12]}...)",
+                f"crops cut from an earlier build ({earlier[:12]}...)",
+                f"Run `defocus-ds crop {self._root} --level {folder.name}`.",
             )
-            for scene, digest in sorted(set(stated)):
+            return True
+        for kind in ("sharp", "blurred"):
+            for scene, digest in distinct(manifest, "scene", f"image_sha256_{kind}"):
                 built = self._pairs.get(scene)
-                actual = built and (built.sharp_sha256 if name == "sharp" else built.blurred_sha256)
+                actual = built and (built.sharp_sha256 if kind == "sharp" else built.blurred_sha256)
                 if actual is not None and actual != digest:
-                    self._findings.add(
-                        self._name(path), f"{name} image of {scene}: SHA-256 {actual}", digest
-                    )
-        return table
+                    self._findings.add(name, f"{kind} image of {scene}: SHA-256 {actual}", digest)
+        return False
 
     def _table(self, path: Path, schema: Any) -> Any:
         try:
@@ -194,7 +198,8 @@ class CropChecker:
                     self._findings.add(name, f"rows {first} to {first + count - 1}", str(error))
                 else:
                     self._compare(name, table, manifest, first)
-                    for index, row in enumerate(table.to_pylist()):
+                    rows = (row for part in table.to_batches(256) for row in part.to_pylist())
+                    for index, row in enumerate(rows):
                         self._check_row(name, first + index, row, shard)
                 first += count
         self._step(f"read {name}")
@@ -241,7 +246,7 @@ class CropChecker:
         except DatasetError as error:
             self._findings.add(name, f"{where}: two crops of the hashes it states", str(error))
             return
-        if self._rows is not None:
+        if self._rows is not None and not self._stale:
             self._check_pixels(name, where, row, crop.sharp, crop.blurred)
 
     def _check_pixels(

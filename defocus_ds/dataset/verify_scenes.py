@@ -12,8 +12,10 @@ from defocus_ds.dataset.checksums import read_sums
 from defocus_ds.dataset.findings import Findings
 from defocus_ds.dataset.manifest import (
     INFO_NAME,
+    MAX_SCENE_ROWS,
     SCENE_SCHEMA,
     SCENES_NAME,
+    VERDICTS,
     read_info,
     row_problems,
 )
@@ -64,7 +66,8 @@ def check_scenes(
 
 def _rows(root: Path, findings: Findings) -> list[dict[str, Any]] | None:
     try:
-        rows: list[dict[str, Any]] = read_table(root / SCENES_NAME, SCENE_SCHEMA).to_pylist()
+        table = read_table(root / SCENES_NAME, SCENE_SCHEMA, max_rows=MAX_SCENE_ROWS)
+        rows: list[dict[str, Any]] = table.to_pylist()
     except (DatasetError, ValueError) as error:
         findings.add(SCENES_NAME, "a table of the dataset's images", str(error))
         return None
@@ -85,17 +88,17 @@ def _check_info(
         return
     if rows is None:
         return
+    pairs = Counter(row["verdict"] for row in rows if row["level"] != Level.SHARP)
     counts = {
         "scenes": len({row["scene"] for row in rows}),
         "images": sum(row["image"] is not None for row in rows),
+        "pairs": {verdict: pairs[verdict] for verdict in VERDICTS},
     }
     for name, count in counts.items():
-        if name in info and info[name] != count:
-            findings.add(INFO_NAME, f"{name} = {count}, as in {SCENES_NAME}", repr(info[name]))
-    if "digest" in info and info["digest"] != hashes.get(SCENES_NAME):
-        findings.add(
-            INFO_NAME, f"digest {hashes.get(SCENES_NAME)} of {SCENES_NAME}", repr(info["digest"])
-        )
+        if (stated := info.get(name)) != count:
+            findings.add(INFO_NAME, f"{name} = {count}, as in {SCENES_NAME}", repr(stated))
+    if (stated := info.get("digest")) != (digest := hashes.get(SCENES_NAME)):
+        findings.add(INFO_NAME, f"digest {digest} of {SCENES_NAME}", repr(stated))
 
 
 def _already_reported(root: Path, hashes: Mapping[str, str]) -> set[str]:
@@ -117,6 +120,8 @@ def _check_image(
     name = row["image"]
     try:
         path = inside(root, name)
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
         with path.open("rb") as file:
             size = png_size(file.read(_HEADER_BYTES), mode="RGB", where=name)
     except DatasetError as error:

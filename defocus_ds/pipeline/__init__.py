@@ -1,15 +1,21 @@
 """The stages in order, for a whole shoot: decide, do, resume, assemble.
 
-plan.py      decides from receipts alone what a scene still needs
-scene.py     does one stage of one scene and writes its receipt
-pool.py      runs the stages of all scenes in worker processes
-assemble.py  writes dataset.json, scenes.parquet and SHA256SUMS from the receipts
-build.py     ties them together, and tells how far a dataset is
+plan.py           decides from receipts alone what a scene still needs
+scene.py          does one stage of one scene and writes its receipt
+pool.py           runs the stages of all scenes in worker processes
+assemble.py       writes dataset.json, scenes.parquet and SHA256SUMS from the receipts
+journal.py        remembers the shoot, the options and the failures
+claim.py          keeps a build from touching what is not its own
+usage.py          measures what a stage cost
+build_dataset.py  ties them together
+state.py          tells how far a dataset is
+pair.py           loads one pair by hand
 """
 
-from defocus_ds.pipeline.build_dataset import BuildReport, DatasetStatus, build, status
+from defocus_ds.pipeline.build_dataset import BuildReport, build
 from defocus_ds.pipeline.plan import STAGES
 from defocus_ds.pipeline.pool import StageEvent, auto_jobs
+from defocus_ds.pipeline.state import DatasetStatus, status
 
 __all__ = [
     "STAGES",

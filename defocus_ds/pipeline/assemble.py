@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig
+from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Bracket, Level
 from defocus_ds.pipeline.plan import STAGES, current_versions
 from defocus_ds.store import read_receipt, sha256_file, write_json
 
-__all__ = ["FORMAT", "assemble"]
-
-FORMAT = 1
+__all__ = ["assemble"]
 
 
 def assemble(
@@ -25,6 +25,7 @@ def assemble(
     config: BuildConfig,
     failures: Mapping[str, str],
     skipped: Mapping[tuple[str, Level], str],
+    left_out: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Write the dataset's own files and remove images that no row names.
 
@@ -32,12 +33,13 @@ def assemble(
         brackets: every scene of the shoot, with every capture, skipped ones too.
         failures: scene -> the error that stopped it.
         skipped: (scene, level) -> the option that left the pair out.
+        left_out: (where, why) of what the scan could not use.
 
     Returns:
         The rows of scenes.parquet.
     """
-    from defocus_ds.dataset.checksums import write_sums
-    from defocus_ds.dataset.manifest import write_scenes
+    from defocus_ds.dataset.checksums import read_sums, write_sums
+    from defocus_ds.dataset.manifest import FORMAT, write_scenes
 
     rows: list[dict[str, Any]] = []
     for bracket in brackets:
@@ -62,12 +64,14 @@ def assemble(
                 verdict: sum(row["verdict"] == verdict for row in pairs)
                 for verdict in ("keep", "reject", "failed")
             },
+            "left_out": [{"where": where, "why": why} for where, why in left_out],
             "digest": sha256_file(dataset / "scenes.parquet"),
         },
     )
-    write_sums(
-        dataset, {row["image"]: row["image_sha256"] for row in rows if row["image"] is not None}
-    )
+    known = {row["image"]: row["image_sha256"] for row in rows if row["image"] is not None}
+    with suppress(DatasetError):  # crops are not this build's: what was signed stays signed
+        known |= {k: v for k, v in read_sums(dataset).items() if k.startswith("crops/")}
+    write_sums(dataset, known)
     return rows
 
 

@@ -1,32 +1,38 @@
-"""`build`: a shoot becomes a dataset, resumably; `status`: how far one is."""
+"""`build`: a shoot becomes a dataset, resumably."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from defocus_ds.config import BuildConfig, config_from_dict
+from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.folders import only_writer
+from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.errors import DatasetError, InputError, ShootError
-from defocus_ds.frames import Bracket, Complaint, Level, Pair
+from defocus_ds.frames import Bracket, Complaint, Level, Pair, Shoot
 from defocus_ds.pipeline.assemble import assemble
-from defocus_ds.pipeline.plan import (
-    STAGES,
-    ScenePlan,
-    current_versions,
-    file_stamps,
-    plan_scene,
+from defocus_ds.pipeline.claim import check_place, refuse_to_lose
+from defocus_ds.pipeline.journal import (
+    Journal,
+    clear_failure,
+    failure_basis,
+    listing_digest,
+    read_failure,
+    read_journal,
+    write_failure,
+    write_journal,
 )
+from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.pipeline.pool import StageEvent, auto_jobs, run_plans
 from defocus_ds.pipeline.scene import StageTask
-from defocus_ds.store import read_json, read_receipt, sha256_bytes, write_json
+from defocus_ds.store import read_receipt
 
-__all__ = ["BuildReport", "DatasetStatus", "build", "status"]
+__all__ = ["BuildReport", "build"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +56,6 @@ class BuildReport:
         return not self.failed and all(c.severity != "error" for c in self.complaints)
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetStatus:
-    """How far a dataset is: stage -> scenes done, and what stands in the way."""
-
-    dataset: Path
-    shoot: str
-    preset: str
-    scenes: tuple[str, ...]
-    done: dict[str, int]
-    failed: tuple[tuple[str, str], ...]
-    complete: bool
-    pairs: dict[str, int]
-    crops: dict[str, int]
-
-
 def build(
     shoot: Path | str,
     dataset: Path | str,
@@ -74,6 +65,7 @@ def build(
     jobs: int | None = None,
     skip: Sequence[str] = (),
     retry_failed: bool = False,
+    replace_scenes: bool = False,
     on_scan: Callable[[str, int, int], None] | None = None,
     on_plan: Callable[[BuildConfig, Sequence[ScenePlan]], None] | None = None,
     on_event: Callable[[StageEvent], None] | None = None,
@@ -84,12 +76,16 @@ def build(
         shoot: folder of captures; it is never written to.
         dataset: folder to make or to go on with.
         preset: "accurate" or "paper"; not together with ``config``.
-        config: full configuration; default: the preset's.
+        config: full configuration.  Without either, a dataset that was begun goes on with its
+            own; a new one is "accurate".
         jobs: worker processes; None chooses by cores and free memory.
         skip: scenes ("scene01") or pairs ("scene01/high") to leave out.
         retry_failed: try scenes again that failed before with the same files.
+        replace_scenes: let go of built scenes that the shoot has no more, or has otherwise, or
+            that were built with other options.
         on_scan: called while captures are looked at, with what, how many are done, of how many.
-        on_plan: called once with what is to do, before the work.
+        on_plan: called with what is to do, before the work; captures whose times changed are
+            hashed first, and then it is called again with what is left.
         on_event: called as each stage of each scene ends.
 
     Returns:
@@ -98,149 +94,177 @@ def build(
     Raises:
         ShootError: no usable scene.
         InputError: unknown name in ``skip``, or nonsense in ``preset``.
-        DatasetError: another build is running on the folder, or it is something else's.
+        DatasetError: another build is running on the folder, it is something else's, or it holds
+            scenes that the shoot lacks or that were built with other options.
     """
-    from defocus_ds.stages.ingest import survey
-
     shoot, dataset = Path(shoot).resolve(), Path(dataset).resolve()
-    config = config or BuildConfig.from_preset(preset or "accurate")
-    if dataset == shoot or shoot.is_relative_to(dataset):
-        raise InputError(f"{dataset}: the dataset cannot contain its own shoot; choose another -o.")
-    found = survey(shoot, limits=config.limits, progress=on_scan).shoot
-    if not found.brackets:
-        reasons = "; ".join(str(c) for c in found.complaints[:3]) or "no captures found"
-        raise ShootError(f"{shoot}: no usable scene ({reasons}). See: defocus-ds scan {shoot}")
+    config = _options(dataset, preset, config, replace_scenes)
+    check_place(shoot, dataset)
+    found, listing = _look(shoot, dataset, config, on_scan)
     brackets, skipped = _apply_skips(found.brackets, skip)
-    _claim(dataset)
+    left_out = tuple((c.where, c.message) for c in found.errors)
+    dataset.mkdir(parents=True, exist_ok=True)
     with only_writer(dataset):
-        for stray in dataset.rglob(".tmp-*"):
-            stray.unlink(missing_ok=True)
-        write_json(
-            dataset / "receipts" / "shoot.json",
-            {
-                "shoot": str(shoot),
-                "config": config.as_dict(),
-                "scenes": [b.scene for b in found.brackets],
-            },
-        )
-        plans = [_plan(bracket, dataset, config) for bracket in brackets]
-        failures = {} if retry_failed else _standing_failures(dataset, brackets, config)
-        plans = [plan for plan in plans if plan.scene not in failures]
+        if not replace_scenes:
+            refuse_to_lose(dataset, found)
+        for stray in list(dataset.rglob(".tmp-*")):
+            shutil.rmtree(stray) if stray.is_dir() else stray.unlink(missing_ok=True)
+        out = tuple(scene for scene, level in skipped if level is Level.SHARP)
+        names = tuple(bracket.scene for bracket in found.brackets)
+        write_journal(dataset, Journal(str(shoot), config, names, out, left_out, listing))
+        run = _Run(shoot, dataset, config, {b.scene: b for b in brackets}, jobs, on_event)
+        if not retry_failed:
+            run.recall_failures()
+        plans = run.plans()
         if on_plan:
             on_plan(config, plans)
-        done = _run(plans, brackets, shoot, dataset, config, jobs, failures, on_event)
-        for bracket in brackets:  # done means verified: a scene without valid receipts is not
-            left = _plan(bracket, dataset, config)
-            if left.todo and bracket.scene not in failures:
-                failures[bracket.scene] = (
-                    f"{bracket.scene}: not done after the build ({left.why}). Build again."
-                )
+        if touched := [plan for plan in plans if _only_touched(plan)]:
+            run.do([replace(plan, todo=plan.todo[:1]) for plan in touched])
+            plans = run.plans()
+            if on_plan:
+                on_plan(config, plans)
+        run.do(plans)
+        run.check()
         shutil.rmtree(dataset / "work", ignore_errors=True)
         rows = assemble(
             dataset,
             list(found.brackets),
             shoot=shoot,
             config=config,
-            failures=failures,
+            failures=run.failures,
             skipped=skipped,
+            left_out=left_out,
         )
-    return _report(dataset, rows, failures, found.complaints, done)
+    stale = [
+        Complaint(
+            "warning",
+            f"crops/{level}",
+            f"cut from an earlier build. Run: defocus-ds crop {dataset} --level {level}",
+        )
+        for level in stale_levels(dataset)
+    ]
+    return _report(dataset, rows, run.failures, (*found.complaints, *stale), run.done)
 
 
-def status(dataset: Path | str) -> DatasetStatus:
-    """How far a dataset is, from its receipts alone; works while a build is running.
-
-    Raises:
-        DatasetError: the folder is not a dataset.
-    """
-    dataset = Path(dataset)
-    begun = read_json(_begun(dataset))
-    config = config_from_dict(begun["config"])
-    scenes = tuple(begun["scenes"])
-    done = {
-        stage: sum(read_receipt(dataset, scene, stage) is not None for scene in scenes)
-        for stage in STAGES[config.preset]
-    }
-    failed = []
-    for scene in scenes:
-        path = _failure_path(dataset, scene)
-        if path.is_file():
-            failed.append((scene, str(read_json(path)["error"])))
-    summary = read_json(dataset / "dataset.json") if (dataset / "dataset.json").is_file() else {}
-    crops = {
-        folder.name: len(list(folder.glob("*-of-*.parquet")))
-        for folder in sorted((dataset / "crops").glob("[!.]*"))
-        if folder.is_dir()
-    }
-    return DatasetStatus(
-        dataset=dataset,
-        shoot=begun["shoot"],
-        preset=config.preset,
-        scenes=scenes,
-        done=done,
-        failed=tuple(failed),
-        complete=bool(summary) and done[STAGES[config.preset][-1]] + len(failed) >= len(scenes),
-        pairs=summary.get("pairs", {}),
-        crops=crops,
-    )
+def _options(
+    dataset: Path, preset: str | None, config: BuildConfig | None, replace_scenes: bool
+) -> BuildConfig:
+    """The configuration to build with: one dataset, one configuration."""
+    given = config or (BuildConfig.from_preset(preset) if preset else None)
+    try:
+        recorded = read_journal(dataset).config
+    except DatasetError:
+        return given or BuildConfig.from_preset("accurate")
+    if given is None:
+        return recorded
+    if given.digest() != recorded.digest() and not replace_scenes and (dataset / "images").is_dir():
+        raise DatasetError(
+            f"{dataset}: was built with other options (preset {recorded.preset}, configuration "
+            f"{recorded.digest()}, now {given.preset} {given.digest()}). Choose another -o, leave "
+            "the options out to go on with its own, or give --replace to build it anew."
+        )
+    return given
 
 
-def _run(
-    plans: Sequence[ScenePlan],
-    brackets: Sequence[Bracket],
+class _Run:
+    """The work of one build: plans from receipts, failures as they come, stages counted."""
+
+    def __init__(
+        self,
+        shoot: Path,
+        dataset: Path,
+        config: BuildConfig,
+        brackets: dict[str, Bracket],
+        jobs: int | None,
+        on_event: Callable[[StageEvent], None] | None,
+    ) -> None:
+        self.shoot, self.dataset, self.config = shoot, dataset, config
+        self.brackets, self.jobs, self.on_event = brackets, jobs, on_event
+        self.failures: dict[str, str] = {}
+        self.done = 0
+
+    def recall_failures(self) -> None:
+        """Scenes that failed before and would fail again: nothing about them has changed."""
+        for scene, bracket in self.brackets.items():
+            failure = read_failure(self.dataset, scene)
+            basis = failure_basis(bracket, self.shoot, self.config)
+            if failure and failure["basis"] == basis:
+                self.failures[scene] = failure["error"]
+
+    def plans(self) -> list[ScenePlan]:
+        """What every scene that has not failed still needs."""
+        return [self._plan(scene) for scene in self.brackets if scene not in self.failures]
+
+    def do(self, plans: Sequence[ScenePlan]) -> None:
+        """Run the stages of the plans in worker processes."""
+        run_plans(
+            plans,
+            lambda scene, stage: StageTask(
+                self.dataset, self.shoot, self.brackets[scene], self.config, stage
+            ),
+            jobs=self.jobs or auto_jobs(),
+            on_event=self._note,
+        )
+
+    def check(self) -> None:
+        """Done means verified: a scene whose receipts do not hold is a failure."""
+        for plan in self.plans():
+            if plan.todo:
+                self.failures[plan.scene] = (
+                    f"{plan.scene}: not done after the build ({plan.why}). Build again."
+                )
+
+    def _plan(self, scene: str) -> ScenePlan:
+        stages = STAGES[self.config.preset]
+        return plan_scene(
+            self.brackets[scene],
+            {stage: read_receipt(self.dataset, scene, stage) for stage in stages},
+            config=self.config,
+            shoot=self.shoot,
+            dataset=self.dataset,
+        )
+
+    def _note(self, event: StageEvent) -> None:
+        if event.error:
+            self.failures[event.scene] = event.error
+            basis = failure_basis(self.brackets[event.scene], self.shoot, self.config)
+            with suppress(OSError):  # a full disk: it is in the report, and will be tried again
+                write_failure(
+                    self.dataset, event.scene, stage=event.stage, error=event.error, basis=basis
+                )
+        else:
+            self.done += 1
+            if event.stage == STAGES[self.config.preset][-1]:
+                clear_failure(self.dataset, event.scene)
+        if self.on_event:
+            self.on_event(event)
+
+
+def _look(
     shoot: Path,
     dataset: Path,
     config: BuildConfig,
-    jobs: int | None,
-    failures: dict[str, str],
-    on_event: Callable[[StageEvent], None] | None,
-) -> int:
-    """Run the plans, writing failures down as they come; returns the stages done."""
-    by_name = {bracket.scene: bracket for bracket in brackets}
-    done = 0
+    on_scan: Callable[[str, int, int], None] | None,
+) -> tuple[Shoot, str]:
+    """Scan the shoot; roles that were confirmed on the very same files are not confirmed again."""
+    from defocus_ds.stages.ingest import survey
 
-    def note(event: StageEvent) -> None:
-        nonlocal done
-        path = _failure_path(dataset, event.scene)
-        if event.error:
-            failures[event.scene] = event.error
-            basis = _basis(by_name[event.scene], config)
-            write_json(path, {"stage": event.stage, "error": event.error, "basis": basis})
-        else:
-            done += 1
-            if event.stage == STAGES[config.preset][-1]:
-                path.unlink(missing_ok=True)
-        if on_event:
-            on_event(event)
-
-    run_plans(
-        plans,
-        lambda scene, stage: StageTask(dataset, shoot, by_name[scene], config, stage),
-        jobs=jobs or auto_jobs(),
-        on_event=note,
-    )
-    return done
+    listing = listing_digest(shoot)
+    known = ""
+    with suppress(DatasetError):
+        known = read_journal(dataset).listing
+    found = survey(shoot, confirm=known != listing, limits=config.limits, progress=on_scan).shoot
+    if known == listing:  # the same files had nothing to complain of
+        found = replace(found, complaints=())
+    if not found.brackets:
+        reasons = "; ".join(str(c) for c in found.complaints[:3]) or "no captures found"
+        raise ShootError(f"{shoot}: no usable scene ({reasons}). See: defocus-ds scan {shoot}")
+    return found, "" if found.complaints else listing
 
 
-def _standing_failures(
-    dataset: Path, brackets: Iterable[Bracket], config: BuildConfig
-) -> dict[str, str]:
-    """Scenes that failed before and would fail again: nothing about them has changed."""
-    failures = {}
-    for bracket in brackets:
-        path = _failure_path(dataset, bracket.scene)
-        if path.is_file():
-            failure = read_json(path)
-            if failure.get("basis") == _basis(bracket, config):
-                failures[bracket.scene] = str(failure["error"])
-    return failures
-
-
-def _basis(bracket: Bracket, config: BuildConfig) -> str:
-    """Digest of what could make a failed scene succeed: its files, the options, the versions."""
-    versions = [current_versions(stage) for stage in STAGES[config.preset]]
-    parts = [file_stamps(bracket), config.as_dict(), versions]
-    return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+def _only_touched(plan: ScenePlan) -> bool:
+    """Captures whose names or times changed; after hashing, nothing may be left to do."""
+    return plan.todo[:1] == ("ingest",) and "changed" in plan.why
 
 
 def _apply_skips(
@@ -285,35 +309,3 @@ def _report(
         complaints=complaints,
         stages_run=stages_run,
     )
-
-
-def _plan(bracket: Bracket, dataset: Path, config: BuildConfig) -> ScenePlan:
-    receipts = {
-        stage: read_receipt(dataset, bracket.scene, stage) for stage in STAGES[config.preset]
-    }
-    return plan_scene(bracket, receipts, config=config, dataset=dataset)
-
-
-def _failure_path(dataset: Path, scene: str) -> Path:
-    return dataset / "receipts" / scene / "failure.json"
-
-
-def _begun(dataset: Path) -> Path:
-    path = dataset / "receipts" / "shoot.json"
-    if not path.is_file():
-        raise DatasetError(
-            f"{dataset}: not a dataset that was built here (no receipts/shoot.json). "
-            "Make one with: defocus-ds build SHOOT -o DATASET"
-        )
-    return path
-
-
-def _claim(dataset: Path) -> None:
-    """Make the folder, or check that it is ours: never build into someone's files."""
-    dataset.mkdir(parents=True, exist_ok=True)
-    foreign = [p.name for p in dataset.iterdir() if not p.name.startswith(".")]
-    if foreign and not (dataset / "receipts").is_dir() and not (dataset / "dataset.json").is_file():
-        raise DatasetError(
-            f"{dataset}: the folder is not empty and not a dataset (it has {foreign[0]!r}). "
-            "Choose an empty or new folder with -o."
-        )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from defocus_ds.config import BuildConfig
-from defocus_ds.errors import InputError
+from defocus_ds.errors import CaptureUnreadable, DevelopFailed, InputError
 from defocus_ds.frames import Bracket, Capture, Level, UInt8Image
 from defocus_ds.optics import Transfer
 
@@ -29,9 +29,37 @@ def load_pair(sharp: Path, blurred: Path, *, config: BuildConfig) -> LoadedPair:
     """Develop two captures as a bracket of two, with the sharp one's recipe.
 
     Raises:
-        CaptureUnreadable, DevelopFailed, WorkerDied: as in `develop`.
-        InputError: the two are not of one kind and size.
+        InputError: a file cannot be used, or the two are not of one kind and size.
+        WorkerDied: a limit was hit.
     """
+    try:
+        return _load_pair(sharp, blurred, config)
+    except (CaptureUnreadable, DevelopFailed) as error:
+        raise InputError(str(error)) from error
+
+
+def red_cyan(sharp: UInt8Image, before: UInt8Image, after: UInt8Image) -> UInt8Image:
+    """Two overlays side by side, before and after: sharp in red, blurred in green and blue.
+
+    Edges that coincide are gray; a shift shows as red and cyan fringes.
+
+    Args:
+        sharp: (H, W, 3) uint8.
+        before: the blurred capture as it was, same shape.
+        after: the blurred capture in the sharp frame, same shape.
+
+    Returns:
+        (H, 2 W, 3) uint8.
+    """
+    halves = []
+    for blurred in (before, after):
+        overlay = np.repeat(blurred[..., 1:2], 3, axis=2)
+        overlay[..., 0] = sharp[..., 1]
+        halves.append(overlay)
+    return np.concatenate(halves, axis=1)
+
+
+def _load_pair(sharp: Path, blurred: Path, config: BuildConfig) -> LoadedPair:
     from defocus_ds.stages.develop import develop, plan_development
     from defocus_ds.stages.ingest.header import read_header
 
@@ -56,24 +84,3 @@ def load_pair(sharp: Path, blurred: Path, *, config: BuildConfig) -> LoadedPair:
             f"{sharp} is {w}x{h}, {blurred} {bw}x{bh}: a pair is one camera, one size."
         )
     return LoadedPair(pixels[0], pixels[1], development.transfer)
-
-
-def red_cyan(sharp: UInt8Image, before: UInt8Image, after: UInt8Image) -> UInt8Image:
-    """Two overlays side by side, before and after: sharp in red, blurred in green and blue.
-
-    Edges that coincide are gray; a shift shows as red and cyan fringes.
-
-    Args:
-        sharp: (H, W, 3) uint8.
-        before: the blurred capture as it was, same shape.
-        after: the blurred capture in the sharp frame, same shape.
-
-    Returns:
-        (H, 2 W, 3) uint8.
-    """
-    halves = []
-    for blurred in (before, after):
-        overlay = np.repeat(blurred[..., 1:2], 3, axis=2)
-        overlay[..., 0] = sharp[..., 1]
-        halves.append(overlay)
-    return np.concatenate(halves, axis=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from defocus_ds.config import BuildConfig
 from defocus_ds.frames import Bracket
-from defocus_ds.store import Receipt, inside, sha256_bytes
+from defocus_ds.store import Receipt, inside, sha256_bytes, sha256_file
 
 __all__ = [
     "STAGES",
@@ -63,21 +63,23 @@ def plan_scene(
     receipts: Mapping[str, Receipt | None],
     *,
     config: BuildConfig,
+    shoot: Path,
     dataset: Path,
 ) -> ScenePlan:
     """Compare a scene's receipts with its files and the configuration.
 
     A stage is done when its receipt names the same inputs, configuration and versions as now
-    and its output files exist with the recorded sizes; everything after the first stage that
-    is not done is to do.
+    and its output files are those it wrote: untouched since, or with the recorded hash.
+    Everything after the first stage that is not done is to do.
     """
     stages = STAGES[config.preset]
-    stale, why = _first_stale(bracket, receipts, config)
-    if stale == len(stages) and _outputs_exist(receipts[stages[-1]], dataset):
+    stale, why = _first_stale(bracket, receipts, config, shoot)
+    if stale == len(stages) and _outputs_hold(receipts[stages[-1]], dataset):
         return ScenePlan(bracket.scene, ())
     for index, stage in enumerate(stages[:stale]):  # work files are gone once it is rendered
-        if not _outputs_exist(receipts[stage], dataset):
-            return ScenePlan(bracket.scene, stages[index:], why or f"files of {stage} are missing")
+        if not _outputs_hold(receipts[stage], dataset):
+            lost = f"files of {stage} are missing or changed"
+            return ScenePlan(bracket.scene, stages[index:], why or lost)
     return ScenePlan(bracket.scene, stages[stale:], why)
 
 
@@ -87,12 +89,13 @@ def colour_first(config: BuildConfig) -> bool:
     return stages.index("colour") < stages.index("register")
 
 
-def file_stamps(bracket: Bracket) -> dict[str, str]:
-    """``{path: "level size mtime_ns"}`` of every capture: changed when a file may have changed."""
+def file_stamps(bracket: Bracket, shoot: Path) -> dict[str, str]:
+    """``{path in the shoot: "level size mtime_ns"}``: changed when a capture may have changed."""
     stamps = {}
     for capture in bracket:
         stat = capture.path.stat()
-        stamps[str(capture.path)] = f"{capture.level} {stat.st_size} {stat.st_mtime_ns}"
+        name = capture.path.relative_to(shoot).as_posix()
+        stamps[name] = f"{capture.level} {stat.st_size} {stat.st_mtime_ns}"
     return stamps
 
 
@@ -122,11 +125,11 @@ def _version(distribution: str) -> str:
 
 
 def _first_stale(
-    bracket: Bracket, receipts: Mapping[str, Receipt | None], config: BuildConfig
+    bracket: Bracket, receipts: Mapping[str, Receipt | None], config: BuildConfig, shoot: Path
 ) -> tuple[int, str]:
     """Index of the first stage whose receipt does not hold any more, and why."""
     stages = STAGES[config.preset]
-    inputs = file_stamps(bracket)
+    inputs = file_stamps(bracket, shoot)
     for index, stage in enumerate(stages):
         receipt = receipts.get(stage)
         why = _why_stale(receipt, stage, inputs, config)
@@ -150,11 +153,14 @@ def _why_stale(
     return ""
 
 
-def _outputs_exist(receipt: Receipt | None, dataset: Path) -> bool:
+def _outputs_hold(receipt: Receipt | None, dataset: Path) -> bool:
     if receipt is None:
         return False
-    for name, size in receipt.result.get("sizes", {}).items():
+    for name, digest in receipt.outputs.items():
         path = inside(dataset, name)
-        if not path.is_file() or path.stat().st_size != size:
+        if not path.is_file():
+            return False
+        untouched = path.stat().st_mtime_ns == receipt.written_ns.get(name)
+        if not untouched and sha256_file(path) != digest:
             return False
     return True

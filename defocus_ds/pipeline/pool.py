@@ -96,9 +96,11 @@ def _drain(
                     seconds = future.result()
                 except BrokenProcessPool:
                     return list(running.values())
-                except StageFailed as error:
+                except Exception as error:  # whatever it is, it is this scene's alone
                     del running[future]
-                    on_event(StageEvent(*steps[0], 0.0, str(error)))
+                    named = isinstance(error, StageFailed)
+                    text = str(error) if named else f"{steps[0][0]}: {steps[0][1]}: {error!r}"
+                    on_event(StageEvent(*steps[0], 0.0, text))
                     continue
                 del running[future]
                 on_event(StageEvent(*steps[0], seconds))

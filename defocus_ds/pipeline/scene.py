@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from defocus_ds.pipeline.plan import (
     file_stamps,
     stage_config_digest,
 )
+from defocus_ds.pipeline.usage import Meter
 from defocus_ds.store import (
     Receipt,
     atomic_path,
@@ -69,11 +67,9 @@ def run_stage(task: StageTask) -> Receipt:
     Raises:
         StageFailed: the scene cannot pass; the text is one line fit for a person.
     """
-    started, cpu_started = time.perf_counter(), _cpu_seconds()
-    _reset_peak_memory()
     scene = task.bracket.scene
     try:
-        done = _STAGE_FUNCTIONS[task.stage](task)
+        return _run_and_sign(task)
     except StageFailed:
         raise
     except (DefocusError, OSError, MemoryError) as error:
@@ -84,22 +80,29 @@ def run_stage(task: StageTask) -> Receipt:
             f"{scene}: {task.stage}: unexpected {type(error).__name__}: {error} "
             f"({Path(where.filename).name}:{where.lineno}). Please report this."
         ) from error
-    sizes = {name: (task.dataset / name).stat().st_size for name in done.files}
+
+
+def _run_and_sign(task: StageTask) -> Receipt:
+    meter = Meter()
+    inputs = _inputs(task)
+    done = _STAGE_FUNCTIONS[task.stage](task)
+    files = {name: task.dataset / name for name in done.files}
     receipt = Receipt(
         stage=task.stage,
-        scene=scene,
+        scene=task.bracket.scene,
         config_digest=stage_config_digest(task.config, task.stage),
         versions=current_versions(task.stage),
-        inputs=_inputs(task),
-        outputs={name: sha256_file(task.dataset / name) for name in done.files},
-        result={**done.result, "sizes": sizes},
-        seconds=round(time.perf_counter() - started, 3),
-        cpu_seconds=round(_cpu_seconds() - cpu_started, 3),
-        peak_memory_mb=round(_peak_memory_mb(), 1),
+        inputs=inputs,
+        outputs={name: sha256_file(path) for name, path in files.items()},
+        result=done.result,
+        written_ns={name: path.stat().st_mtime_ns for name, path in files.items()},
+        seconds=meter.seconds(),
+        cpu_seconds=meter.cpu_seconds(),
+        peak_memory_mb=meter.peak_memory_mb(decoders=task.stage == "develop"),
     )
     write_receipt(task.dataset, receipt)
     if task.stage == STAGES[task.config.preset][-1]:
-        shutil.rmtree(work_folder(task.dataset, scene), ignore_errors=True)
+        shutil.rmtree(work_folder(task.dataset, task.bracket.scene), ignore_errors=True)
     return receipt
 
 
@@ -112,7 +115,7 @@ def _inputs(task: StageTask) -> dict[str, str]:
     stages = STAGES[task.config.preset]
     index = stages.index(task.stage)
     if index == 0:
-        return file_stamps(task.bracket)
+        return file_stamps(task.bracket, task.shoot)
     return {"previous": chain_digest(_receipt(task, stages[index - 1]))}
 
 
@@ -317,24 +320,3 @@ def _seed(task: StageTask, level: Level) -> int:
 
     name = f"{task.config.seed}/{task.bracket.scene}/{level}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (2**31 - 1)
-
-
-def _cpu_seconds() -> float:
-    """Of this process and of the decoders it waited for."""
-    usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def _reset_peak_memory() -> None:
-    with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole process
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident size since the reset, of this process or of the decoder it started."""
-    decoder = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-        return max(own / 1024, decoder)
-    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, decoder)

@@ -68,8 +68,10 @@
     try { localStorage.setItem(store, JSON.stringify(out)); } catch { /* private mode */ }
   };
   try {
-    const out = new Set(JSON.parse(localStorage.getItem(store) ?? "[]"));
-    for (const box of boxes) box.checked = out.has(box.dataset.pair);
+    const kept = localStorage.getItem(store);
+    const out = new Set(JSON.parse(kept ?? "[]"));
+    // what was skipped before stays skipped until a person says otherwise
+    for (const box of boxes) box.checked = kept === null ? "skipped" in box.dataset : out.has(box.dataset.pair);
   } catch { /* nothing kept */ }
   for (const box of boxes) box.addEventListener("change", showDecisions);
   document.getElementById("clear").addEventListener("click", () => {

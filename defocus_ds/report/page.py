@@ -120,9 +120,11 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
     counts = {v: sum(p.verdict == v for p in pairs) for v in ("keep", "reject", "failed")}
     versions = facts.get("versions")
     versions = versions if isinstance(versions, dict) else {}
+    config = facts.get("config")
     details = [
         ("Preset", facts.get("preset")),
         ("Configuration", facts.get("config_digest")),
+        *(config if isinstance(config, dict) else {}).items(),
         *sorted(versions.items()),
     ]
     items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in details)
@@ -153,6 +155,7 @@ def _table(pairs: Sequence[PairView], numbers: Mapping[str, int]) -> str:
 
 def _row(pair: PairView, number: int) -> str:
     order = [Level.SHARP, Level.LOW, Level.MEDIUM, Level.HIGH].index(pair.level)
+    skipped = any(reason.startswith("skipped:") for reason in pair.reasons)
     cells = [
         f'<th scope="row"><a href="#s{number}-{pair.level}">{escape(pair.scene)}</a></th>',
         f'<td data-sort="{order}">{pair.level}</td>',
@@ -160,7 +163,7 @@ def _row(pair: PairView, number: int) -> str:
         *(_figure_cell(getattr(pair, name), digits) for _, name, digits in _FIGURES),
         f"<td>{escape('; '.join(pair.reasons))}</td>",
         f'<td><input type="checkbox" data-pair="{escape(pair.name)}" '
-        f'aria-label="Leave out {escape(pair.name)}"></td>',
+        f'aria-label="Leave out {escape(pair.name)}"{" data-skipped" if skipped else ""}></td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"
 

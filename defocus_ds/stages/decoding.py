@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 import defocus_ds
 from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import CaptureUnreadable, DevelopFailed, StageFailed, WorkerDied
 
-__all__ = ["run_decoder"]
+__all__ = ["Decoder", "run_decoder"]
 
+_COMMAND = (sys.executable, "-P", "-m", "defocus_ds.stages.decode_worker")
 _ERRORS: dict[str, type[StageFailed]] = {
     "CaptureUnreadable": CaptureUnreadable,
     "DevelopFailed": DevelopFailed,
@@ -26,53 +29,155 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 
 
 def run_decoder(action: str, path: Path, *, limits: LimitsConfig, **job: Any) -> dict[str, Any]:
-    """Run one job of `defocus_ds.stages.decode_worker`.
+    """One job in a process that ends with it; arguments and errors as in `Decoder.run`."""
+    with Decoder(limits) as decoder:
+        return decoder.run(action, path, **job)
+
+
+class Decoder:
+    """The process of `defocus_ds.stages.decode_worker`, for one job after the other.
+
+    It is started by the first job, and again by the job after one that ended it.
 
     Args:
-        action: "develop", "inspect" or "preview".
-        path: the capture.
-        limits: memory and time of the process, and the largest picture.
-        job: JSON values that the action needs.
-
-    Returns:
-        The action's result.
-
-    Raises:
-        CaptureUnreadable: the file is damaged.
-        DevelopFailed: it decodes to something that cannot be right.
-        WorkerDied: a limit was hit, or the process was killed.
+        limits: memory of the process, time of each job, and the largest picture.
     """
-    job |= {
-        "action": action,
-        "path": str(path.absolute()),
-        "memory_mb": limits.decode_memory_mb,
-        "max_megapixels": limits.max_megapixels,
-    }
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "defocus_ds.stages.decode_worker"],
-            input=json.dumps(job).encode(),
-            capture_output=True,
-            timeout=limits.decode_timeout_s,
+
+    def __init__(self, limits: LimitsConfig) -> None:
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, action: str, path: Path, **job: Any) -> dict[str, Any]:
+        """Do one job.
+
+        Args:
+            action: "develop", "inspect" or "sharpness".
+            path: the capture, or the first of several.
+            job: JSON values that the action needs.
+
+        Returns:
+            The action's result.
+
+        Raises:
+            CaptureUnreadable: the file is damaged.
+            DevelopFailed: it decodes to something that cannot be right.
+            WorkerDied: a limit was hit, the process was killed, or the decoder has a fault.
+        """
+        job |= {
+            "action": action,
+            "path": str(path.absolute()),
+            "max_megapixels": self._limits.max_megapixels,
+        }
+        process = self._process or self._start()
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(self._limits.decode_timeout_s, stop)
+        timer.start()
+        try:
+            name, answer = _converse(process, job, path.name)
+        finally:
+            timer.cancel()
+            timer.join()  # else it could still kill the next job
+        if answer is None:
+            text = self._epitaph(process, late=late.is_set())
+            self.close()
+            raise WorkerDied(f"{name}: {text}")
+        fault = answer.get("error")
+        if late.is_set() or (fault is not None and fault not in _ERRORS):
+            self.close()  # its state is not to be trusted with another file
+        if fault is not None:
+            raise self._error(name, fault, answer["message"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def close(self) -> None:
+        """End the process, if there is one; it has nothing left to write."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._process = subprocess.Popen(
+            [*_COMMAND, str(self._limits.decode_memory_mb)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
             env=_environment(),
-            check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise WorkerDied(
-            f"{path.name}: decoding took longer than {limits.decode_timeout_s:g} s and was "
-            "stopped. If the machine is slow: --set limits.decode_timeout_s=N."
-        ) from error
-    answer = _answer(done.stdout)
-    if answer is None or answer.get("error") == "MemoryError":
-        how = "ran out of memory" if answer else f"died ({_how_it_died(done)})"
-        raise WorkerDied(
-            f"{path.name}: the decoder {how}, its limit being {limits.decode_memory_mb} MB. "
+        return self._process
+
+    def _epitaph(self, process: subprocess.Popen[bytes], *, late: bool) -> str:
+        """Why there is no answer."""
+        if late:
+            return (
+                f"decoding took longer than {self._limits.decode_timeout_s:g} s and was "
+                "stopped. If the machine is slow: --set limits.decode_timeout_s=N."
+            )
+        status = process.wait()
+        if status < 0:
+            return self._out_of_memory(f"died (signal {signal.Signals(-status).name})")
+        last = ""
+        if self._log is not None:
+            self._log.seek(0)
+            last = "".join(
+                f", {line[:200]}"
+                for line in self._log.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            )
+        return f"the decoder stopped (exit status {status}{last}). Is the installation complete?"
+
+    def _error(self, name: str, kind: str, message: str) -> StageFailed:
+        if kind == "MemoryError":
+            return WorkerDied(f"{name}: {self._out_of_memory('ran out of memory')}")
+        if kind in _ERRORS:
+            return _ERRORS[kind](message)
+        told = " ".join(f"{kind}: {message}".split())[:300]
+        return WorkerDied(
+            f"{name}: the decoder failed with {told}. That is a fault of the software, not of a "
+            "limit: leave the file out, or check the versions of rawpy and OpenCV."
+        )
+
+    def _out_of_memory(self, how: str) -> str:
+        return (
+            f"the decoder {how}, its limit being {self._limits.decode_memory_mb} MB. "
             "If the file is sound: --set limits.decode_memory_mb=N."
         )
-    if "error" in answer:
-        raise _ERRORS[answer["error"]](answer["message"])
-    result: dict[str, Any] = answer["result"]
-    return result
+
+
+def _converse(
+    process: subprocess.Popen[bytes], job: dict[str, Any], name: str
+) -> tuple[str, dict[str, Any] | None]:
+    """Send a job; the file it was last at, and its answer, None if the process ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+    except OSError:  # it ended before it could listen
+        return name, None
+    for line in process.stdout:
+        if not line.endswith(b"\n"):
+            break
+        message: dict[str, Any] = json.loads(line)
+        if "at" not in message:
+            return name, message
+        name = message["at"]
+    return name, None
 
 
 def _environment() -> dict[str, str]:
@@ -81,18 +186,3 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     threads = dict.fromkeys(_ONE_THREAD, "1")
     return kept | threads | {"PYTHONPATH": os.pathsep.join(search), "PYTHONIOENCODING": "utf-8"}
-
-
-def _answer(stdout: bytes) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(stdout)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _how_it_died(done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode < 0:
-        return f"signal {signal.Signals(-done.returncode).name}"
-    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return f"exit status {done.returncode}" + (f", {last[0][:200]}" if last else "")

@@ -15,7 +15,7 @@ from defocus_ds.frames import Keep, Reject, UInt8Image, Verdict
 __all__ = ["CODES", "Tiles", "judge", "local_residual", "local_value", "luma", "positions"]
 
 # reasons to reject a crop, in the order they are tested: the first that holds is recorded
-CODES = ("outside", "flat", "clipped", "misaligned")
+CODES = ("outside", "flat", "clipped", "misaligned", "unexplained")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,8 @@ def judge(
             f"judge: got {sharp.dtype} {sharp.shape} and {blurred.dtype} {blurred.shape}; "
             "need two (H, W) uint8 images of one shape."
         )
+    from defocus_ds.stages.register.unexplained import unexplained_share
+
     size = config.size
     xy = positions((sharp.shape[1], sharp.shape[0]), size=size, stride=config.stride)
     residual = local_residual(residual_grid, xy + (size - 1) / 2, fallback_px=residual_px)
@@ -196,6 +198,12 @@ def judge(
         if found is not None:
             code[index] = CODES.index(found[0])
             value[index], limit[index] = found[1:]
+    passed = np.flatnonzero(code < 0)
+    share = unexplained_share(sharp, blurred, xy[passed], size=size)
+    foreign = passed[share > config.max_unexplained]
+    code[foreign] = CODES.index("unexplained")
+    value[foreign] = share[share > config.max_unexplained]
+    limit[foreign] = config.max_unexplained
     return Tiles(xy, size, residual, code, value, limit)
 
 

@@ -60,7 +60,7 @@ class ColourMap:
         regrain: whether `apply` restores the gradients of the image after the LUT.
     """
 
-    lut: FloatImage
+    lut: FloatImage = field(repr=False)
     record: dict[str, Any] = field(default_factory=dict)
     regrain: bool = False
 

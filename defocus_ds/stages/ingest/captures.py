@@ -11,7 +11,7 @@ from typing import Any
 from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import StageFailed
 from defocus_ds.frames import Complaint
-from defocus_ds.stages.decoding import run_decoder
+from defocus_ds.stages.decoding import Decoder
 from defocus_ds.stages.ingest.groups import Found, natural_key
 from defocus_ds.stages.ingest.header import (
     IMAGE_SUFFIXES,
@@ -86,7 +86,7 @@ def _is_raw(rel: str) -> bool:
 
 
 def read_headers(
-    root: Path, rels: Sequence[str], limits: LimitsConfig, tell: Progress
+    root: Path, rels: Sequence[str], limits: LimitsConfig, tell: Progress, decoder: Decoder
 ) -> tuple[list[Found], list[Complaint]]:
     """Read every header; a file that cannot be read has a complaint and no header."""
     found: list[Found] = []
@@ -97,7 +97,7 @@ def read_headers(
         try:
             header = read_header(root / rel, limits=limits)
             if header.needs_libraw:
-                header = _complete(root / rel, header, limits)
+                header = _complete(root / rel, header, decoder)
         except StageFailed as error:
             header = None
             # the message starts with the file's name, which the complaint has already
@@ -109,9 +109,9 @@ def read_headers(
     return found, complaints
 
 
-def _complete(path: Path, header: Header, limits: LimitsConfig) -> Header:
+def _complete(path: Path, header: Header, decoder: Decoder) -> Header:
     """What only LibRaw knows of a raw; what the header says itself goes first."""
-    answer: dict[str, Any] = run_decoder("inspect", path, limits=limits, raw_size=header.raw_size)
+    answer: dict[str, Any] = decoder.run("inspect", path, raw_size=header.raw_size)
     known = {
         name: value
         for name in header.info.__dataclass_fields__

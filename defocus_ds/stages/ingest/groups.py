@@ -76,8 +76,12 @@ class Grouping:
 
 def natural_key(rel: str) -> tuple[tuple[str | int, ...], ...]:
     """Sorts ``FS-2`` before ``FS-10``, folder by folder, whatever the case."""
+    # the pattern's group makes every second part a number
     return tuple(
-        tuple(int(p) if p.isdigit() else p for p in re.split(r"([0-9]+)", part.casefold()))
+        tuple(
+            int(piece) if at % 2 else piece
+            for at, piece in enumerate(re.split(r"([0-9]+)", part.casefold()))
+        )
         for part in PurePosixPath(rel).parts
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import CaptureUnreadable
 from defocus_ds.frames import UInt8Image
-from defocus_ds.stages.decoding import run_decoder
+from defocus_ds.stages.decoding import Decoder
 from defocus_ds.stages.ingest.header import Header
 from defocus_ds.stages.ingest.images import read_image
 from defocus_ds.stages.ingest.source import open_source
 
-__all__ = ["FALLS", "RISES", "focus_measure", "load_luma", "relative_sharpness"]
+__all__ = [
+    "FALLS",
+    "RISES",
+    "focus_measure",
+    "has_texture",
+    "measure_sharpness",
+    "reduced_jpeg",
+    "relative_sharpness",
+]
 
 # ratio of a capture's sharpness to that of the one before it: at most FALLS confirms an
 # order, at least RISES contradicts it
@@ -27,7 +33,6 @@ RISES = 1.05
 
 _PIXELS = 2_000_000
 _MIN_STD = 1.0
-_MAX_PREVIEW_MP = 200.0
 
 
 def focus_measure(luma: npt.NDArray[Any]) -> float | None:
@@ -77,58 +82,69 @@ def relative_sharpness(images: Sequence[UInt8Image]) -> tuple[float | None, ...]
     return tuple(None if v is None else v / most for v in found)
 
 
-def load_luma(captures: Sequence[tuple[Path, Header]], *, limits: LimitsConfig) -> list[UInt8Image]:
-    """``(H, W)`` uint8 of each capture, as cheaply as its file allows.
+def measure_sharpness(
+    captures: Sequence[tuple[Path, Header]], *, decoder: Decoder
+) -> tuple[float | None, ...]:
+    """`relative_sharpness` of the captures of one scene, as cheaply as their files allow.
 
     JPEG files and the previews of CR2 files are decoded at reduced size; where there is no
-    preview worth the name, and for all other kinds, the pixels are decoded in a worker.
+    preview worth the name, and for all other kinds, the pixels are decoded.  All of it happens
+    in the decoding process.
 
     Raises:
         CaptureUnreadable: a file is damaged.
-        WorkerDied: the decoding process hit a limit.
+        WorkerDied: the decoding process hit a limit; the file it was at is named.
+    """
+    result = decoder.run(
+        "sharpness",
+        captures[0][0],
+        captures=[
+            {
+                "path": str(path.absolute()),
+                "kind": header.info.kind,
+                "size": (header.info.width, header.info.height),
+                "preview": _jpeg_window(path, header),
+            }
+            for path, header in captures
+        ],
+    )
+    return tuple(result["values"])
+
+
+def reduced_jpeg(
+    path: Path,
+    *,
+    window: Sequence[int | None] | None,
+    size: Sequence[int],
+    max_megapixels: float,
+) -> UInt8Image | None:
+    """A JPEG file, or a JPEG inside a file, decoded to a few megapixels.
+
+    For the decoding process: the bytes are not to be trusted.
+
+    Args:
+        path: the file.
+        window: (offset, bytes) of the JPEG, bytes None up to the end; None: there is none.
+        size: (width, height) of the whole picture in pixels.
+        max_megapixels: the largest JPEG to decode.
+
+    Returns:
+        ``(H, W)`` luma, orientation not applied; None if the JPEG is damaged or too small to
+        judge sharpness by.
     """
     import cv2
 
-    images = [_reduced_jpeg(path, header) for path, header in captures]
-    useful = [image is not None and float(image.std()) >= _MIN_STD for image in images]
-    slow = [capture for capture, quick in zip(captures, useful, strict=True) if not quick]
-    decoded: list[UInt8Image] = []
-    if slow:
-        with tempfile.TemporaryDirectory(prefix="defocus-ds-") as folder:
-            targets = [Path(folder) / f"{at}.npy" for at in range(len(slow))]
-            run_decoder(
-                "preview",
-                slow[0][0],
-                limits=limits,
-                paths=[str(path.absolute()) for path, _ in slow],
-                kinds=[header.info.kind for _, header in slow],
-                targets=[str(target) for target in targets],
-            )
-            for target in targets:
-                rgb = np.load(target, allow_pickle=False)
-                decoded.append(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8))
-    queue = iter(decoded)
-    return [
-        image if image is not None and quick else next(queue)
-        for image, quick in zip(images, useful, strict=True)
-    ]
-
-
-def _reduced_jpeg(path: Path, header: Header) -> UInt8Image | None:
-    """A JPEG file, or the preview of a CR2, decoded to a few MP; None if there is no use."""
-    import cv2
-
-    if header.preview is None and path.suffix.lower() not in (".jpg", ".jpeg"):
+    if window is None:
         return None
     with open_source(path) as source:
-        start, size = header.preview or (0, source.size)
+        start, count = window[0] or 0, window[1]
         try:
-            jpeg = source.window(start, size, "the preview")
-            found = read_image(jpeg, max_megapixels=_MAX_PREVIEW_MP)
+            jpeg = source.window(start, source.size - start if count is None else count, "a JPEG")
+            found = read_image(jpeg, max_megapixels=max_megapixels)
         except CaptureUnreadable:
             return None
     pixels = found.width * found.height
-    if pixels < min(header.info.width * header.info.height, _PIXELS) / 4:
+    if pixels < min(size[0] * size[1], _PIXELS) / 4:
         return None
     flag = cv2.IMREAD_GRAYSCALE
     for factor, reduced in (
@@ -140,6 +156,20 @@ def _reduced_jpeg(path: Path, header: Header) -> UInt8Image | None:
             flag = reduced
     with path.open("rb") as file:
         file.seek(start)
-        data = np.frombuffer(file.read(size), np.uint8)
-    image = cv2.imdecode(data, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+        data = np.frombuffer(file.read(jpeg.size), np.uint8)
+    try:
+        image = cv2.imdecode(data, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
     return None if image is None else np.asarray(image, np.uint8)
+
+
+def has_texture(luma: npt.NDArray[Any]) -> bool:
+    """Whether 8-bit luma varies enough to judge its sharpness."""
+    return float(luma.std()) >= _MIN_STD
+
+
+def _jpeg_window(path: Path, header: Header) -> tuple[int, int | None] | None:
+    if header.preview is not None:
+        return header.preview
+    return (0, None) if path.suffix.lower() in (".jpg", ".jpeg") else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import ShootError, StageFailed
 from defocus_ds.frames import Complaint, Shoot
+from defocus_ds.stages.decoding import Decoder
 from defocus_ds.stages.ingest.brackets import Judged, compare_scenes, judge_group
 from defocus_ds.stages.ingest.captures import (
     Progress,
@@ -21,7 +22,7 @@ from defocus_ds.stages.ingest.draft import draft_table
 from defocus_ds.stages.ingest.grouping import group_captures
 from defocus_ds.stages.ingest.groups import Found, Group, natural_key, scene_name
 from defocus_ds.stages.ingest.header import Header
-from defocus_ds.stages.ingest.roles import load_luma, relative_sharpness
+from defocus_ds.stages.ingest.roles import measure_sharpness
 from defocus_ds.stages.ingest.shoot_csv import SHOOT_CSV, ShootTable, parse_shoot_csv
 
 __all__ = ["Survey", "scan", "survey"]
@@ -36,12 +37,18 @@ class Survey:
         sharpness: path -> sharpness relative to the sharpest of its scene, where measured.
         grouped_by: scene -> "csv", "name", "folder" or "run".
         captures: path -> header of every capture that can be read, in a scene or not.
+        ungrouped: those of ``captures`` that are in no bracket, in natural order.
     """
 
     shoot: Shoot
     sharpness: dict[Path, float]
     grouped_by: dict[str, str]
     captures: dict[Path, Header]
+
+    @property
+    def ungrouped(self) -> tuple[Path, ...]:
+        grouped = {capture.path for bracket in self.shoot.brackets for capture in bracket}
+        return tuple(path for path in self.captures if path not in grouped)
 
 
 def scan(root: Path | str, *, confirm: bool = True, progress: Progress | None = None) -> Shoot:
@@ -71,15 +78,21 @@ def survey(
 ) -> Survey:
     """`scan`, with what it measured; ``limits`` default to `LimitsConfig()`."""
     root, limits = Path(root), limits or LimitsConfig()
-    tell = progress or (lambda _what, _done, _total: None)
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise ShootError(f"{root}: {state}. Name the folder that holds the captures.")
+    with Decoder(limits) as decoder:
+        return _survey(root, confirm, limits, progress or (lambda *_: None), decoder)
+
+
+def _survey(
+    root: Path, confirm: bool, limits: LimitsConfig, tell: Progress, decoder: Decoder
+) -> Survey:
     files, complaints = find_captures(root)
     table = _read_table(root)
     files, shadowed = without_twins(files, {row.file for row in table.rows})
     complaints += shadowed
-    found, unreadable = read_headers(root, files, limits, tell)
+    found, unreadable = read_headers(root, files, limits, tell, decoder)
     complaints += unreadable
     if not found:
         complaints.append(Complaint("error", str(root), "no captures in this folder."))
@@ -93,7 +106,7 @@ def survey(
     judged: list[Judged] = []
     for done, group in enumerate(grouping.groups):
         tell("sharpness", done, len(grouping.groups))
-        judged.append(_judge(group, root, confirm, limits, sharpness))
+        judged.append(_judge(group, root, confirm, decoder, sharpness))
     tell("sharpness", len(grouping.groups), len(grouping.groups))
     judged = _fail_whole_runs(judged)
     for item in judged:
@@ -109,7 +122,7 @@ def survey(
             judged,
             grouping.leftover,
             root_name=scene_name(root_name),
-            measure=(lambda items: _measure(items, root, limits)) if confirm else None,
+            measure=(lambda items: _measure(items, root, decoder)) if confirm else None,
         )
     complaints.sort(key=lambda c: c.severity != "error")
     return Survey(
@@ -137,13 +150,13 @@ def _headers(root: Path, found: Sequence[Found]) -> dict[Path, Header]:
 
 
 def _judge(
-    group: Group, root: Path, confirm: bool, limits: LimitsConfig, sharpness: dict[str, float]
+    group: Group, root: Path, confirm: bool, decoder: Decoder, sharpness: dict[str, float]
 ) -> Judged:
     """Measure a group, note the values in ``sharpness``, and decide."""
     if not confirm:
         return judge_group(group, None, root=root)
     try:
-        values = _measure([m.found for m in group.members], root, limits)
+        values = _measure([m.found for m in group.members], root, decoder)
     except StageFailed as error:
         complaint = Complaint("error", group.scene, f"left out, because of {error}")
         return Judged(group, None, (complaint,), group.members)
@@ -153,9 +166,9 @@ def _judge(
     return judge_group(group, values, root=root)
 
 
-def _measure(items: Sequence[Found], root: Path, limits: LimitsConfig) -> tuple[float | None, ...]:
+def _measure(items: Sequence[Found], root: Path, decoder: Decoder) -> tuple[float | None, ...]:
     captures = [(root / item.rel, item.header) for item in items if item.header is not None]
-    return relative_sharpness(load_luma(captures, limits=limits))
+    return measure_sharpness(captures, decoder=decoder)
 
 
 def _fail_whole_runs(judged: Sequence[Judged]) -> list[Judged]:

@@ -1,7 +1,7 @@
 """TIFF directories read with bounds (TIFF 6.0, section 2): the container of EXIF and of CR2.
 
-Nothing a file declares is trusted: offsets and counts are checked against the file, values
-are limited in size, and a chain of directories that loops is refused.
+Nothing a file declares is trusted: offsets and counts are checked against the file, and values
+are limited in size.  Directories are read one at a time; their chain is not followed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from defocus_ds.stages.ingest.source import ByteSource
 
 __all__ = ["Entry", "Ifd", "Tiff"]
 
-_MAX_DIRECTORIES = 64
 _MAX_VALUE = 2**20
 
 # type code -> (bytes, struct letter); rationals are two integers, texts and blobs are bytes
@@ -46,13 +45,13 @@ class Entry:
 
 
 class Tiff:
-    """A TIFF structure; ``magics`` are the accepted words after the byte order (42 is TIFF).
+    """A TIFF structure; ``first`` is where its first directory lies.
 
     Raises:
-        CaptureUnreadable: no TIFF header, or of a kind that is not accepted.
+        CaptureUnreadable: no TIFF header, or of another version than 42.
     """
 
-    def __init__(self, source: ByteSource, *, magics: tuple[int, ...] = (42,)) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self.source = source
         head = source.read(0, 8, "the TIFF header")
         if head[:2] not in (b"II", b"MM"):
@@ -61,11 +60,9 @@ class Tiff:
             )
         self.order = "<" if head[:2] == b"II" else ">"
         magic, self.first = struct.unpack(self.order + "HI", head[2:8])
-        if magic not in magics:
+        if magic != 42:
             hint = " BigTIFF is not read; save as classic TIFF." if magic == 43 else ""
-            raise CaptureUnreadable(
-                f"{source.name}: TIFF version {magic}, need {' or '.join(map(str, magics))}.{hint}"
-            )
+            raise CaptureUnreadable(f"{source.name}: TIFF version {magic}, need 42.{hint}")
 
     def directory(self, offset: int) -> Ifd:
         """The directory at ``offset``."""
@@ -81,30 +78,7 @@ class Tiff:
             if size > 4:
                 at = struct.unpack_from(self.order + "I", data, 12 * index + 8)[0]
             entries.setdefault(tag, Entry(tag, kind, values, at))
-        link = offset + 2 + 12 * count
-        tail = self.source.peek(link, 4)
-        following = struct.unpack(self.order + "I", tail)[0] if len(tail) == 4 else 0
-        return Ifd(self, entries, following)
-
-    def chain(self) -> tuple[Ifd, ...]:
-        """The directories from the first on.
-
-        Raises:
-            CaptureUnreadable: out of bounds, a loop, or more than 64.
-        """
-        found: list[Ifd] = []
-        seen: set[int] = set()
-        offset = self.first
-        while offset:
-            if offset in seen or len(found) == _MAX_DIRECTORIES:
-                raise CaptureUnreadable(
-                    f"{self.source.name}: its TIFF directories go in a loop or are more than "
-                    f"{_MAX_DIRECTORIES} (at byte {offset}). The file is damaged; copy it again."
-                )
-            seen.add(offset)
-            found.append(self.directory(offset))
-            offset = found[-1].following
-        return tuple(found)
+        return Ifd(self, entries)
 
     def _unpack(self, letters: str, offset: int, what: str) -> tuple[int, ...]:
         form = self.order + letters
@@ -117,7 +91,6 @@ class Ifd:
 
     tiff: Tiff
     entries: dict[int, Entry]
-    following: int
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.entries

@@ -27,7 +27,10 @@ class ResidualGrid:
     All arrays are (rows, columns) float64: the cell's centre ``x``, ``y``; ``dx``, ``dy``, how
     far the resampled blurred capture still lies to the right and below where it should, NaN
     where there is no texture to tell; ``radius_px``, NaN likewise; ``confidence`` in [0, 1],
-    ``1 / (1 + (deviation / 0.25 px)^2)`` of the measured shift, 0 where there is none.
+    ``1 / (1 + (deviation / 0.25 px)^2)`` of the measured shift, 0 where there is none;
+    ``unexplained``, share of the cell's contrast that the pair's one map leaves, about 1 and more
+    where the content is foreign, NaN where there is no texture to tell.  A cell may have such a
+    share and no shift: its fit ran off.
     """
 
     x: Points
@@ -36,6 +39,7 @@ class ResidualGrid:
     dy: Points
     radius_px: Points
     confidence: Points
+    unexplained: Points
 
     @property
     def shift_px(self) -> Points:
@@ -49,6 +53,10 @@ class ResidualGrid:
     def radius_rows(self) -> list[list[float]]:
         """[x, y, radius_px, confidence] of every cell with a measured radius."""
         return self._rows(self.radius_px, self.confidence)
+
+    def unexplained_rows(self) -> list[list[float]]:
+        """[x, y, share] of every textured cell, whether or not a shift was measured."""
+        return self._rows(self.unexplained)
 
     def _rows(self, *columns: Points) -> list[list[float]]:
         table = np.stack([c.ravel() for c in (self.x, self.y, *columns)], axis=-1)
@@ -133,6 +141,7 @@ class Alignment:
             "explained": self.explained,
             "residual_grid": self.residual_grid.to_rows(),
             "radius_grid": self.residual_grid.radius_rows(),
+            "unexplained_grid": self.residual_grid.unexplained_rows(),
             "grid": {
                 "columns": [round(float(v), 3) for v in self.residual_grid.x[0]],
                 "rows": [round(float(v), 3) for v in self.residual_grid.y[:, 0]],
@@ -190,14 +199,16 @@ def _grid_from(record: Mapping[str, Any]) -> ResidualGrid:
     columns = [float(v) for v in record["grid"]["columns"]]
     rows = [float(v) for v in record["grid"]["rows"]]
     x, y = np.meshgrid(columns, rows)
-    dx, dy, radius = (np.full(x.shape, np.nan) for _ in range(3))
+    dx, dy, radius, unexplained = (np.full(x.shape, np.nan) for _ in range(4))
     confidence = np.zeros(x.shape)
     for cx, cy, sx, sy, sure in record["residual_grid"]:
         cell = _cell(columns, rows, cx, cy)
         dx[cell], dy[cell], confidence[cell] = sx, sy, sure
     for cx, cy, r, _ in record["radius_grid"]:
         radius[_cell(columns, rows, cx, cy)] = r
-    return ResidualGrid(x, y, dx, dy, radius, confidence)
+    for cx, cy, share in record.get("unexplained_grid", ()):  # absent before it was recorded
+        unexplained[_cell(columns, rows, cx, cy)] = share
+    return ResidualGrid(x, y, dx, dy, radius, confidence, unexplained)
 
 
 def _cell(columns: list[float], rows: list[float], x: float, y: float) -> tuple[int, int]:

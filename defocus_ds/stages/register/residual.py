@@ -22,6 +22,7 @@ __all__ = ["LocalChecks", "check_locally", "map_deviation_px"]
 _CELL_PX = 256.0
 _LARGEST_DEVIATION_PX = 0.25  # a shift known less well than this is unknown
 _LEAST_CONTRAST = 0.01  # deviation of encoded values below which a cell has no texture
+_MOST_LEFT = 0.5  # share of the contrast that the one map may leave in a cell that agrees
 _TUNING = 2.5
 _ROUNDS = 8
 _CORRELATED = 4.0
@@ -87,7 +88,8 @@ def check_locally(fit: Fit, blurred: Pyramid, *, tolerance_px: float) -> LocalCh
     shift = np.where(known[:, None], state[:, :2], np.nan)
     floor = max((4 * min(fit.deviation, 0.005)) ** 2, _LEAST_CONTRAST**2)
     textured = (at_start[:, 1] > floor) & (at_start[:, 0] >= 60)
-    agrees = at_start[:, 2] < 0.5 * at_start[:, 1]
+    left = at_start[:, 2] / np.maximum(at_start[:, 1], 1e-12)
+    agrees = left < _MOST_LEFT
     stays = np.hypot(state[:, 0], state[:, 1]) <= tolerance_px
     explained = textured & agrees & (stays | ~known)
     grid = ResidualGrid(
@@ -97,6 +99,7 @@ def check_locally(fit: Fit, blurred: Pyramid, *, tolerance_px: float) -> LocalCh
         shift[:, 1].reshape(rows, columns),
         np.where(known, np.maximum(radius, 0), np.nan).reshape(rows, columns),
         confidence.reshape(rows, columns),
+        np.where(textured, left, np.nan).reshape(rows, columns),
     )
     return LocalChecks(
         grid,
@@ -182,12 +185,13 @@ def _sums(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Normal equations of every cell.
 
-    Statistics: samples, variance of the capture, mean squared error, robust mean squared error.
+    Statistics: samples, variance of the capture or of the model if larger, mean squared error,
+    robust mean squared error.
     """
     cells = rows * columns
     jtj = np.zeros((cells, _UNKNOWNS, _UNKNOWNS))
     jte = np.zeros((cells, _UNKNOWNS))
-    raw = np.zeros((cells, 6))
+    raw = np.zeros((cells, 8))
     s = fit.samples
     width, height = fit.size
     _local_sums(
@@ -213,10 +217,14 @@ def _sums(
     lower = np.tril_indices(_UNKNOWNS, -1)
     jtj[:, lower[0], lower[1]] = jtj[:, lower[1], lower[0]]
     n = np.maximum(raw[:, 0], 1)
+
+    def variance(first: int) -> npt.NDArray[np.float64]:
+        return np.maximum(raw[:, first + 1] / n - (raw[:, first] / n) ** 2, 0)
+
     statistics = np.stack(
         [
             raw[:, 0],
-            np.maximum(raw[:, 2] / n - (raw[:, 1] / n) ** 2, 0),
+            np.maximum(variance(1), variance(6)),
             raw[:, 3] / n,
             raw[:, 4] / np.maximum(raw[:, 5], 1e-12),
         ],
@@ -288,6 +296,8 @@ def _local_sums(
         raw[cell, 3] += e * e
         raw[cell, 4] += w * e * e
         raw[cell, 5] += w
+        raw[cell, 6] += curve
+        raw[cell, 7] += curve * curve
         j[0], j[1] = gx * slope / factor, gy * slope / factor
         j[2], j[3], j[4] = -mr * slope, -1.0, -curve
         for a in range(5):

@@ -1,0 +1,283 @@
+"""Registration against known truth: accuracy, success and cost of ours and of every peer.
+
+    python benchmarks/registration.py                   # two full-size scenes, ten pairs
+    python benchmarks/registration.py --full            # also the paper's settings at full size
+    python benchmarks/registration.py --size 1449x967 --work work --out out   # a quick look
+
+Truth comes from seeds.  Every method runs in a process of its own with one thread.  The error is
+the mean distance in px between the map found and the true one on a 21x21 grid over the frame; in
+the hard case the truth is the background's.  Peers that are not installed are listed as such.
+With --work the pairs and the finished runs are kept, and an interrupted benchmark goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peers_registration
+import registration_report
+from isolated import run_isolated
+from results import note
+from truth_pairs import (
+    FULL_SIZE,
+    READ,
+    SHOT,
+    PairTruth,
+    capture,
+    draw_pairs,
+    scene_for,
+    see_blurred,
+    see_sharp,
+)
+
+from defocus_ds.frames import FloatImage
+from defocus_ds.optics import Warp
+
+__all__ = ["ITERATIONS", "best_affine_px", "error_px", "make_pairs", "noise_floor_px"]
+
+ITERATIONS = (100, 300, 500, 1000, 1500, 2300, 4600)
+_SMALL = (1449, 967)
+
+Run = dict[str, Any]
+
+
+def main() -> None:
+    given = parse()
+    with work_folder(given.work) as work:
+        methods = {
+            name: method
+            for name, method in peers_registration.METHODS.items()
+            if (given.full or not method.asked) and given.only in name
+        }
+        warm_up(work)
+        pairs: list[PairTruth] = []
+        runs: list[Run] = []
+        for scene in range(given.scenes):
+            made = make_pairs(draw_pairs(scene, seed=given.seed, size=given.size), work, given.seed)
+            pairs += made
+            for truth in made:
+                runs += run_methods(truth, methods, work, first=scene == 0)
+        sweep = iterations(pairs, work) if given.sweep else []
+        certificate = calibrate(given.calibration, work, given.seed)
+    registration_report.write(given.out, pairs, runs, sweep, certificate, methods)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--work", type=Path, help="folder to keep pairs and finished runs in")
+    parser.add_argument("--scenes", type=int, default=2)
+    parser.add_argument("--size", type=_size, default=FULL_SIZE, metavar="WxH")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--calibration", type=int, default=24, help="pairs for the certificate")
+    parser.add_argument("--only", default="", help="methods whose name contains this")
+    parser.add_argument("--full", action="store_true", help="the paper's preset (7 CPU min a pair)")
+    parser.add_argument("--no-sweep", dest="sweep", action="store_false")
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def work_folder(kept: Path | None) -> Iterator[Path]:
+    """The folder to keep, or a temporary one."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def warm_up(work: Path) -> None:
+    """Compile what is compiled once per installation, so that no pair pays for it."""
+    small = [p for p in draw_pairs(0, size=(512, 384)) if p.level == "medium" and not p.hard]
+    folder = work / "warm"
+    folder.mkdir(exist_ok=True)
+    made = make_pairs([dataclasses.replace(small[0], radius_px=3.0)], folder, 0)
+    for method in ("accurate", "es 10"):
+        run_isolated("peers_registration", method, task(made[0], folder), folder=folder)
+    shutil.rmtree(folder)
+
+
+def make_pairs(pairs: Sequence[PairTruth], work: Path, seed: int) -> list[PairTruth]:
+    """Write the captures of one scene's pairs as .npy files, unless they are there."""
+    if not all(_kept(truth, work) for truth in pairs):
+        note(f"scene {pairs[0].scene}: making {len(pairs)} pairs")
+        scene = scene_for(pairs, seed=seed)
+        light = see_sharp(scene, pairs[0].warp.size)
+        np.save(work / f"scene{pairs[0].scene}.npy", capture(light, None, [seed, pairs[0].scene]))
+        for number, truth in enumerate(pairs):
+            light = see_blurred(scene, truth)
+            noise = [seed, truth.scene, number + 1]
+            np.save(work / f"{truth.name}.npy", capture(light, truth.cast, noise))
+            facts = {"noise_floor_px": noise_floor_px(light[..., 1], truth.warp)}
+            (work / f"{truth.name}.json").write_text(json.dumps(facts))
+    return list(pairs)
+
+
+def task(truth: PairTruth, work: Path) -> dict[str, str]:
+    files = {"sharp": f"scene{truth.scene}.npy", "blurred": f"{truth.name}.npy"}
+    return {name: str((work / file).resolve()) for name, file in files.items()}
+
+
+def run_methods(
+    truth: PairTruth, methods: dict[str, peers_registration.Method], work: Path, *, first: bool
+) -> list[Run]:
+    """Every installed method on one pair, and what is known without any."""
+    size = truth.warp.size
+    facts = json.loads((work / f"{truth.name}.json").read_text())
+    runs: list[Run] = [
+        {"method": "unregistered", "error_px": error_px(Warp.identity(size), truth)},
+        {"method": "best affine map", "error_px": best_affine_px(truth)},
+        {"method": "noise alone", "error_px": facts["noise_floor_px"]},
+    ]
+    for name, method in methods.items():
+        if not method.installed or (method.slow and not first) or (method.asked and truth.hard):
+            continue
+        found = remembered(work, name, truth.name)
+        if found is None:
+            found = run_isolated("peers_registration", name, task(truth, work), folder=work)
+            remember(work, name, truth.name, found)
+        runs.append(scored(found, truth) | {"method": name})
+        note(f"{truth.name}  {name}: {runs[-1].get('error_px', found.get('failed'))}")
+    return [run | {"pair": truth.name, "level": truth.level, "hard": truth.hard} for run in runs]
+
+
+def iterations(pairs: Sequence[PairTruth], work: Path) -> list[Run]:
+    """The evolution strategy alone on one pair, by its limit of iterations a level."""
+    truth = next(p for p in pairs if p.level == "medium" and not p.hard)
+    runs = []
+    for count in ITERATIONS:
+        found = remembered(work, f"es {count}", truth.name)
+        if found is None:
+            found = run_isolated(
+                "peers_registration", f"es {count}", task(truth, work), folder=work
+            )
+            remember(work, f"es {count}", truth.name, found)
+        runs.append(scored(found, truth) | {"iterations": count, "pair": truth.name})
+        note(f"{truth.name}  {count} iterations: {runs[-1].get('error_px')}")
+    return runs
+
+
+def calibrate(count: int, work: Path, seed: int) -> list[Run]:
+    """The claimed residual against the true error, on smaller pairs of every radius."""
+    runs = []
+    for number in range(count):
+        folder = work / f"certificate{number}"
+        result = folder / "scored.json"
+        if not result.is_file():
+            folder.mkdir(exist_ok=True)
+            rng = np.random.default_rng([seed, number, 7])
+            drawn = draw_pairs(1000 + number, seed=seed, size=_SMALL, hard_levels=())
+            truth = dataclasses.replace(drawn[number % 3], radius_px=float(rng.uniform(1.5, 12)))
+            make_pairs([truth], folder, seed)
+            found = run_isolated(
+                "peers_registration", "accurate", task(truth, folder), folder=folder
+            )
+            kept = scored(found, truth) | {"true_radius_px": truth.radius_px}
+            for file in folder.glob("*.npy"):
+                file.unlink()
+            result.write_text(json.dumps(kept))
+        runs.append(json.loads(result.read_text()) | {"pair": f"small{number}"})
+        note(f"certificate {number + 1}/{count}: {runs[-1].get('error_px')}")
+    return runs
+
+
+def scored(found: Run, truth: PairTruth) -> Run:
+    """The run with its error against the truth."""
+    if "matrix" not in found:
+        return found
+    (a, b, c), (d, e, f) = found["matrix"]
+    warp = Warp(((a, b, c), (d, e, f)), found["radial"], truth.warp.size)
+    return found | {"error_px": error_px(warp, truth)}
+
+
+def error_px(warp: Warp, truth: PairTruth) -> float:
+    """Mean distance in px from the true map on the 21x21 grid."""
+    return warp.mean_difference_px(truth.warp)
+
+
+def best_affine_px(truth: PairTruth) -> float:
+    """Error of the affine map nearest to the truth: what no affine method can pass."""
+    width, height = truth.warp.size
+    x, y = np.meshgrid(np.linspace(0, width - 1, 21), np.linspace(0, height - 1, 21))
+    grid = np.stack([x.ravel(), y.ravel()], axis=-1)
+    there = truth.warp.map_points(grid)
+    rows = np.column_stack([grid, np.ones(len(grid))])
+    fitted = rows @ np.linalg.lstsq(rows, there, rcond=None)[0]
+    return float(np.linalg.norm(fitted - there, axis=1).mean())
+
+
+def noise_floor_px(light: FloatImage, warp: Warp) -> float:
+    """Cramér-Rao bound of the mean error of affine map and radial term.
+
+    Shot noise, read noise and 8 bits of one channel of the blurred capture; everything else
+    (blur, light, the sharp image) counts as known.
+
+    Args:
+        light: (H, W) linear light of the blurred capture.
+        warp: for the frame's size.
+    """
+    step = 4  # every 16th pixel, weighted by 16
+    dy, dx = (g[1:-1:step, 1:-1:step].ravel() for g in np.gradient(light.astype(np.float64)))
+    inner = light[1:-1:step, 1:-1:step].astype(np.float64).ravel()
+    curve = 2.2 * np.maximum(inner, 1e-3) ** 0.55  # d light / d stored, nearly, for the rounding
+    variance = SHOT * inner + READ**2 + (curve / 255) ** 2 / 12
+    v, u = np.mgrid[1 : light.shape[0] - 1 : step, 1 : light.shape[1] - 1 : step]
+    jacobian = _basis(np.stack([u.ravel(), v.ravel()], axis=-1), warp)
+    rows = jacobian[:, 0] * dx[:, None] + jacobian[:, 1] * dy[:, None]
+    information = (rows / variance[:, None]).T @ rows * step**2
+    covariance = np.linalg.inv(information)
+    x, y = np.meshgrid(*(np.linspace(0, n - 1, 21) for n in warp.size))
+    at = _basis(np.stack([x.ravel(), y.ravel()], axis=-1), warp)
+    spread = np.einsum("nij,jk,nik->n", at, covariance, at)
+    return float(np.sqrt(np.maximum(spread, 0)).mean() * np.sqrt(np.pi / 4))
+
+
+def _basis(points: np.ndarray, warp: Warp) -> np.ndarray:
+    """(N, 2, 7): how affine map and radial term move each point."""
+    u, v = ((points - warp.centre) / warp.half_diagonal_px).T
+    one, zero, square = np.ones_like(u), np.zeros_like(u), u**2 + v**2
+    across = np.stack([u, v, one, zero, zero, zero, square * u], axis=-1)
+    down = np.stack([zero, zero, zero, u, v, one, square * v], axis=-1)
+    return np.stack([across, down], axis=1)
+
+
+def remembered(work: Path, method: str, pair: str) -> Run | None:
+    path = _record_path(work, method, pair)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def remember(work: Path, method: str, pair: str, found: Run) -> None:
+    path = _record_path(work, method, pair)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found))
+
+
+def _record_path(work: Path, method: str, pair: str) -> Path:
+    plain = "".join(c if c.isalnum() else "-" for c in method)
+    return work / "runs" / f"{pair}-{plain}.json"
+
+
+def _kept(truth: PairTruth, work: Path) -> bool:
+    files = [*task(truth, work).values(), work / f"{truth.name}.json"]
+    return all(Path(file).is_file() for file in files)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
+if __name__ == "__main__":
+    main()

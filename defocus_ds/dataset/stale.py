@@ -1,0 +1,86 @@
+"""Stale crops: those that were cut from an earlier build than the one beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
+from defocus_ds.dataset.pairs import BuiltPair, built_pairs
+from defocus_ds.dataset.shards import (
+    MANIFEST_NAME,
+    MANIFEST_SCHEMA,
+    REJECTED_NAME,
+    crop_record,
+    has_crops,
+)
+from defocus_ds.dataset.tables import distinct, read_table
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import BLURRED_LEVELS, Level
+from defocus_ds.store import sha256_file
+
+__all__ = ["earlier_build", "stale_levels"]
+
+
+def stale_levels(dataset: Path) -> list[str]:
+    """Levels whose crops do not belong to the present scenes.parquet; `crop` cuts them again.
+
+    Args:
+        dataset: folder that `build` made; it need not hold crops.
+
+    Returns:
+        Names, in the order of the levels.  A level whose manifest or whose scenes.parquet cannot
+        be read counts as stale.
+    """
+    scenes = dataset / SCENES_NAME
+    digest = sha256_file(scenes) if scenes.is_file() else None
+    folders = {level: dataset / "crops" / level.value for level in BLURRED_LEVELS}
+    return [
+        level.value
+        for level, folder in folders.items()
+        if has_crops(folder) and not _is_current(dataset, level, folder, digest)
+    ]
+
+
+def earlier_build(
+    folder: Path, manifest: Any, pairs: Mapping[str, BuiltPair], digest: str | None
+) -> str | None:
+    """The digest of the scenes.parquet that a level was cut from, if it is not the present one.
+
+    Crops rebuilt from a manifest keep that manifest's record, to be the same to the byte.  They
+    are told by the rejections they lack, and are current as long as the images are.
+
+    Args:
+        folder: of the level.
+        manifest: its table, with metadata.
+        pairs: scene -> kept pair of the present dataset at this level.
+        digest: SHA-256 of the present scenes.parquet.
+
+    Returns:
+        None where the crops are current.
+
+    Raises:
+        DatasetError: the manifest does not say how it was made.
+    """
+    named = crop_record(folder / MANIFEST_NAME, manifest.schema.metadata).get("dataset_digest")
+    if named == digest:
+        return None
+    if not (folder / REJECTED_NAME).exists():
+        images = {
+            (scene, built.sharp_sha256, built.blurred_sha256) for scene, built in pairs.items()
+        }
+        columns = ("scene", "image_sha256_sharp", "image_sha256_blurred")
+        if images.issuperset(distinct(manifest, *columns)):
+            return None
+    return str(named)
+
+
+def _is_current(dataset: Path, level: Level, folder: Path, digest: str | None) -> bool:
+    try:
+        manifest = read_table(folder / MANIFEST_NAME, MANIFEST_SCHEMA)
+        pairs, _ = built_pairs(dataset, read_scenes(dataset / SCENES_NAME), level)
+        by_scene = {built.pair.scene: built for built in pairs}
+        return earlier_build(folder, manifest, by_scene, digest) is None
+    except DatasetError:
+        return False

@@ -1,0 +1,41 @@
+"""What a stage cost: seconds, CPU seconds, peak memory."""
+
+from __future__ import annotations
+
+import resource
+import time
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["Meter"]
+
+
+class Meter:
+    """Measures from its making on."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu_started = time.perf_counter(), _cpu_seconds()
+        with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole process
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def seconds(self) -> float:
+        """Wall-clock seconds so far."""
+        return round(time.perf_counter() - self._started, 3)
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds so far, of this process and of the decoders it waited for."""
+        return round(_cpu_seconds() - self._cpu_started, 3)
+
+    def peak_memory_mb(self, *, decoders: bool) -> float:
+        """Largest resident size, plus that of the largest decoder if this process ran any."""
+        child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 if decoders else 0.0
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        with suppress(OSError, StopIteration, ValueError):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        return round(own + child, 1)
+
+
+def _cpu_seconds() -> float:
+    usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
