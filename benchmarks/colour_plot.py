@@ -25,17 +25,17 @@ def draw(target: Path, rows: Sequence[dict[str, Any]]) -> None:
                                   layout="constrained")  # fmt: skip
     for axes, cast in zip(panels, CASTS, strict=True):
         for row in rows:
-            if row["cast"] == cast and row["ciede2000"] > 1e-6:
+            if row["cast"] == cast:
                 mark, colour = _MARKS[row["radius_px"]]
                 axes.plot(row["ciede2000"], names.index(row["method"]), mark, color=colour, ms=6)
-        axes.set(title=f"cast: {cast}", xlabel="mean CIEDE2000", xscale="log")
+        axes.set(title=f"cast: {cast}", xlabel="mean CIEDE2000", xlim=(-0.2, 7))
         axes.grid(axis="x", alpha=0.3)
         axes.axvline(1, color="grey", ls=":", lw=1)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     for radius, (mark, colour) in _MARKS.items():
         panels[-1].plot([], [], mark, color=colour, label=f"radius {radius:g} px")
-    panels[-1].legend(loc="lower right", fontsize=8)
+    panels[-1].legend(loc="upper right", fontsize=8)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=90, metadata={"Software": None})
     plt.close(figure)

@@ -45,11 +45,10 @@ Find = Callable[[Image, Image, Alignment | None, Stopwatch], Image]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """``needs`` names a module; ``slow`` ones are not tried at full size but with --full."""
+    """``needs`` names a module."""
 
     find: Find
     needs: str = ""
-    slow: bool = False
 
     @property
     def installed(self) -> bool:
@@ -57,7 +56,10 @@ class Method:
 
 
 def run(method: str, task: dict[str, Any], watch: Stopwatch) -> dict[str, Any]:
-    """Recolour ``task["blurred"]`` towards ``task["sharp"]``, .npy files, into ``task["result"]``."""
+    """Recolour the .npy file ``task["blurred"]`` towards ``task["sharp"]``.
+
+    The result goes to the file ``task["result"]``, if there is one.
+    """
     if method == "register":
         return _register(task)
     if method == "lut against exact":

@@ -32,12 +32,15 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """``needs`` is a module, or a program if it begins with a $; ``slow``: first scene only."""
+    """``needs`` is a module, or a program if it begins with a $.
+
+    ``slow`` ones run on the first scene's three plain pairs, ``asked`` ones with --full only.
+    """
 
     find: Callable[[Image, Image, Stopwatch], Found]
     needs: str = ""
     slow: bool = False
-    asked: bool = False  # only with --full
+    asked: bool = False
 
     @property
     def installed(self) -> bool:

@@ -142,7 +142,7 @@ def run_methods(
         {"method": "noise alone", "error_px": facts["noise_floor_px"]},
     ]
     for name, method in methods.items():
-        if not method.installed or (method.slow and not first) or (method.asked and truth.hard):
+        if not method.installed or (method.slow and (truth.hard or not first)):
             continue
         found = remembered(work, name, truth.name)
         if found is None:

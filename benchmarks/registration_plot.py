@@ -48,11 +48,13 @@ def _errors(axes: Axes, runs: Sequence[Run]) -> None:
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="mean error, px", title="Error of every pair")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower left", fontsize=8)
 
 
 def _iterations(axes: Axes, sweep: Sequence[Run]) -> None:
     known = [r for r in sweep if "error_px" in r]
+    if not known:
+        return
     axes.plot(
         [r["iterations"] for r in known], [r["error_px"] for r in known], "o-", color="#33658a"
     )

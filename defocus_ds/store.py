@@ -128,9 +128,9 @@ class Receipt:
     """Proof that a stage was done: inputs and outputs by hash, so staleness is decidable.
 
     ``inputs`` and ``outputs`` map names to SHA-256; ``result`` is what later stages and the
-    manifest need; ``written_ns`` are the outputs' modification times, so that untouched files need
-    not be hashed again.  Times, ``seconds``, ``cpu_seconds`` and ``peak_memory_mb`` vary between runs and stay
-    out of the dataset's own files.
+    manifest need; ``written_ns`` are the outputs' modification times, so that untouched files
+    need not be hashed again.  Times, ``seconds``, ``cpu_seconds`` and ``peak_memory_mb`` vary
+    between runs and stay out of the dataset's own files.
     """
 
     stage: str

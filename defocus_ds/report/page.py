@@ -53,6 +53,14 @@ _FIGURES = (
     ("ΔE after", "colour_after", 2),
 )
 
+_MEANINGS = {
+    "Residual px": "estimated mean misalignment that remains, pixels; the arrows show where",
+    "Blur radius px": "radius of the disk that blurs the sharp image into this one",
+    "NCC": "correlation of the aligned capture with the sharp one blurred by that disk",
+    "ΔE before": "mean CIEDE2000 of the captures, locally averaged and blur-matched, as shot",
+    "ΔE after": "the same after colour matching",
+}
+
 
 def render_page(
     title: str,
@@ -140,7 +148,8 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
 def _table(pairs: Sequence[PairView], numbers: Mapping[str, int]) -> str:
     headings = ("Pair", "Level", "Verdict", *(name for name, _, _ in _FIGURES), "Reasons")
     head = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{escape(name)}</button></th>'
+        f'<th scope="col" aria-sort="none" title="{escape(_MEANINGS.get(name, ""))}">'
+        f'<button type="button">{escape(name)}</button></th>'
         for name in headings
     )
     rows = "\n".join(_row(pair, numbers[pair.scene]) for pair in pairs)

@@ -125,4 +125,5 @@ def _noise(blurred: UInt8Image, xy: npt.NDArray[np.int32], size: int, factor: in
     response = np.abs(cv2.filter2D(blurred, cv2.CV_32F, mask))
     mean = _means(response, np.asarray(xy, np.int64), size)
     deviation = np.sqrt(np.pi / 2) / 6 * mean
-    return np.minimum(_NOISE_FACTOR * (deviation / factor) ** 2, _MOST_NOISE_STD**2)
+    variance = _NOISE_FACTOR * (deviation / factor) ** 2
+    return np.asarray(np.minimum(variance, _MOST_NOISE_STD**2))
