@@ -138,7 +138,7 @@ def make_pair(
     scene: int, *, radius_px: float, cast: str, size: tuple[int, int], seed: int = 0
 ) -> tuple[PairTruth, UInt8Image, UInt8Image, UInt8Image]:
     """Truth, sharp capture, blurred capture, and the blurred one without the cast."""
-    drawn = draw_pairs(scene, seed=seed, size=size, hard_levels=(), cast=cast)[1]
+    drawn = draw_pairs(scene, seed=seed, size=size, more=(), cast=cast)[1]
     truth = dataclasses.replace(drawn, radius_px=radius_px)
     layers = scene_for([truth], seed=seed)
     sharp = capture(see_sharp(layers, size), None, [seed, scene])
@@ -166,7 +166,7 @@ def compare(image: UInt8Image, reference: UInt8Image) -> Run:
 
 
 def _averaged(image: UInt8Image) -> FloatImage:
-    """Means of 8x8 pixels, in [0, 1]: rounding and noise are gone there."""
+    """Means of 8x8 pixels, in [0, 1]: noise is gone there."""
     height, width = (length // 8 for length in image.shape[:2])
     blocks = image[: height * 8, : width * 8].reshape(height, 8, width, 8, 3)
     return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32) / 255)

@@ -50,7 +50,8 @@ def write(
         '"cast known" undoes the true cast on the 8-bit capture: what rounding alone leaves.',
         difference_table(rows),
         f"Not installed: {', '.join(absent)}.\n" if absent else "",
-        "The same of 8x8 averages, where rounding and noise are gone:",
+        'The same of 8x8 averages, where noise is gone; what is left of "cast known" is that a '
+        "map from 8 bits to 8 bits cannot move a colour by a part of a level:",
         difference_table(rows, "ciede2000_8px"),
         "## Contrast",
         "Standard deviation of L* against the capture without the cast, in percent, worst case.",

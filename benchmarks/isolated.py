@@ -76,7 +76,7 @@ def run_isolated(
     try:
         done = subprocess.run(
             [*command, str(given.resolve()), str(found.resolve())],
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,
             timeout=timeout_s,

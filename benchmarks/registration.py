@@ -100,7 +100,7 @@ def work_folder(kept: Path | None) -> Iterator[Path]:
 
 def warm_up(work: Path) -> None:
     """Compile what is compiled once per installation, so that no pair pays for it."""
-    small = [p for p in draw_pairs(0, size=(512, 384)) if p.level == "medium" and not p.hard]
+    small = [p for p in draw_pairs(0, size=(512, 384)) if p.name == "scene0-medium"]
     folder = work / "warm"
     folder.mkdir(exist_ok=True)
     made = make_pairs([dataclasses.replace(small[0], radius_px=3.0)], folder, 0)
@@ -111,12 +111,15 @@ def warm_up(work: Path) -> None:
 
 def make_pairs(pairs: Sequence[PairTruth], work: Path, seed: int) -> list[PairTruth]:
     """Write the captures of one scene's pairs as .npy files, unless they are there."""
-    if not all(_kept(truth, work) for truth in pairs):
-        note(f"scene {pairs[0].scene}: making {len(pairs)} pairs")
+    missing = [truth.name for truth in pairs if not _kept(truth, work)]
+    if missing:
+        note(f"scene {pairs[0].scene}: making {len(missing)} pairs")
         scene = scene_for(pairs, seed=seed)
         light = see_sharp(scene, pairs[0].warp.size)
         np.save(work / f"scene{pairs[0].scene}.npy", capture(light, None, [seed, pairs[0].scene]))
         for number, truth in enumerate(pairs):
+            if truth.name not in missing:
+                continue
             light = see_blurred(scene, truth)
             noise = [seed, truth.scene, number + 1]
             np.save(work / f"{truth.name}.npy", capture(light, truth.cast, noise))
@@ -142,7 +145,7 @@ def run_methods(
         {"method": "noise alone", "error_px": facts["noise_floor_px"]},
     ]
     for name, method in methods.items():
-        if not method.installed or (method.slow and (truth.hard or not first)):
+        if not method.installed or (method.slow and (truth.kind != "plain" or not first)):
             continue
         found = remembered(work, name, truth.name)
         if found is None:
@@ -150,12 +153,12 @@ def run_methods(
             remember(work, name, truth.name, found)
         runs.append(scored(found, truth) | {"method": name})
         note(f"{truth.name}  {name}: {runs[-1].get('error_px', found.get('failed'))}")
-    return [run | {"pair": truth.name, "level": truth.level, "hard": truth.hard} for run in runs]
+    return [run | {"pair": truth.name, "level": truth.level, "kind": truth.kind} for run in runs]
 
 
 def iterations(pairs: Sequence[PairTruth], work: Path) -> list[Run]:
     """The evolution strategy alone on one pair, by its limit of iterations a level."""
-    truth = next(p for p in pairs if p.level == "medium" and not p.hard)
+    truth = next(p for p in pairs if p.name == "scene0-medium")
     runs = []
     for count in ITERATIONS:
         found = remembered(work, f"es {count}", truth.name)
@@ -178,7 +181,7 @@ def calibrate(count: int, work: Path, seed: int) -> list[Run]:
         if not result.is_file():
             folder.mkdir(exist_ok=True)
             rng = np.random.default_rng([seed, number, 7])
-            drawn = draw_pairs(1000 + number, seed=seed, size=_SMALL, hard_levels=())
+            drawn = draw_pairs(1000 + number, seed=seed, size=_SMALL, more=())
             truth = dataclasses.replace(drawn[number % 3], radius_px=float(rng.uniform(1.5, 12)))
             make_pairs([truth], folder, seed)
             found = run_isolated(

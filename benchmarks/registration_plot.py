@@ -17,6 +17,7 @@ __all__ = ["draw"]
 
 Run = dict[str, Any]
 
+_PLACES = {"plain": -0.22, "hard": 0.05, "aperture": 0.28}
 _COLOURS = {"low": "#2a9d8f", "medium": "#e9a020", "high": "#c8442e"}
 
 
@@ -38,12 +39,14 @@ def _errors(axes: Axes, runs: Sequence[Run]) -> None:
     for run in runs:
         if "error_px" not in run or run["error_px"] < 1e-6:
             continue
-        place = names.index(run["method"]) + (0.16 if run["hard"] else -0.16)
-        fill = "none" if run["hard"] else _COLOURS[run["level"]]
-        axes.plot(run["error_px"], place, "o", ms=6, mec=_COLOURS[run["level"]], mfc=fill, mew=1.4)
+        place = names.index(run["method"]) + _PLACES[run["kind"]]
+        fill = _COLOURS[run["level"]] if run["kind"] == "plain" else "none"
+        mark = "^" if run["kind"] == "aperture" else "o"
+        axes.plot(run["error_px"], place, mark, ms=6, mec=_COLOURS[run["level"]], mfc=fill, mew=1.4)
     for level, colour in _COLOURS.items():
         axes.plot([], [], "o", color=colour, label=level)
     axes.plot([], [], "o", mec="grey", mfc="none", label="hard case")
+    axes.plot([], [], "^", mec="grey", mfc="none", label="aperture case")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="mean error, px", title="Error of every pair")
@@ -79,9 +82,9 @@ def _certificate(axes: Axes, claimed: Sequence[Run]) -> None:
     for factor, style in ((1, "-"), (2, "--"), (0.5, "--")):
         axes.plot([low, high], [low * factor, high * factor], style, color="grey", lw=0.8)
     for run in known:
-        hard = run.get("hard", False)
+        plain = run.get("kind", "plain") == "plain"
         axes.plot(run["error_px"], run["residual_px"], "o", color="#33658a", ms=5,
-                  mfc="none" if hard else "#33658a")  # fmt: skip
+                  mfc="#33658a" if plain else "none")  # fmt: skip
     axes.set(
         xscale="log",
         yscale="log",
@@ -89,6 +92,6 @@ def _certificate(axes: Axes, claimed: Sequence[Run]) -> None:
         ylim=(low, high),
         xlabel="true mean error, px",
         ylabel="residual_px",
-        title="Certificate (dashed: factor 2; open: hard)",
+        title="Certificate (dashed: factor 2; open: not plain)",
     )
     axes.grid(alpha=0.3)

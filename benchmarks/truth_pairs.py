@@ -3,7 +3,8 @@
 A dead-leaves scene is warped, blurred by a disk in linear light, cast, and sampled with noise;
 the sharp capture is the scene itself with noise.  The hard case adds what real lenses and rooms
 do: a radial term, a blur that grows across the field, another vignetting, and a foreground that
-moves on its own.
+moves on its own.  The aperture case has a lens that the method does not model: seven blades and a
+bright rim instead of a disk.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from defocus_ds.simulate.scene import SceneLayers, dead_leaves_scene
 __all__ = [
     "FULL_SIZE",
     "LEVELS",
+    "MORE",
     "READ",
     "SHOT",
     "PairTruth",
+    "aperture_psf",
     "capture",
     "draw_pairs",
     "scene_for",
@@ -35,6 +38,7 @@ __all__ = [
 
 FULL_SIZE = (5796, 3870)  # of a developed Canon EOS 5D Mark III raw
 LEVELS = ("low", "medium", "high")
+MORE = (("medium", "hard"), ("high", "hard"), ("medium", "aperture"))  # beside the plain pairs
 
 _RADIUS_PX = {"low": 3.0, "medium": 6.0, "high": 12.0}
 _SCALE = {"low": 0.004, "medium": 0.010, "high": 0.020}
@@ -52,14 +56,15 @@ _TILE = 512
 class PairTruth:
     """Everything that made one blurred capture.
 
-    ``warp`` maps sharp-frame points to blurred-frame points (of the background where there is a
-    foreground); ``radius_px`` is the disk's radius in pixels of the blurred capture, its mean
-    over the field in the hard case; ``vignetting`` is the loss of light in the corner.
+    ``kind`` is plain, hard or aperture.  ``warp`` maps sharp-frame points to blurred-frame
+    points (of the background where there is a foreground); ``radius_px`` is the disk's radius in
+    pixels of the blurred capture, its mean over the field in the hard case; ``vignetting`` is the
+    loss of light in the corner.
     """
 
     scene: int
     level: str
-    hard: bool
+    kind: str
     warp: Warp
     radius_px: float
     foreground_shift_px: tuple[float, float]
@@ -68,7 +73,7 @@ class PairTruth:
 
     @property
     def name(self) -> str:
-        return f"scene{self.scene}-{self.level}{'-hard' if self.hard else ''}"
+        return f"scene{self.scene}-{self.level}" + f"-{self.kind}" * (self.kind != "plain")
 
 
 def draw_pairs(
@@ -76,16 +81,16 @@ def draw_pairs(
     *,
     seed: int = 0,
     size: tuple[int, int] = FULL_SIZE,
-    hard_levels: Sequence[str] = ("medium", "high"),
+    more: Sequence[tuple[str, str]] = MORE,
     cast: str = "gains",
 ) -> list[PairTruth]:
-    """The pairs of one scene: low, medium, high, and the hard ones.
+    """The pairs of one scene: low, medium and high, and more of other kinds.
 
     Args:
         scene: number of the scene; it has random numbers of its own.
         seed: of the benchmark.
         size: (width, height) in px; shifts, radii and the radial term shrink with it.
-        hard_levels: levels that are also made in the hard form.
+        more: (level, kind) of the pairs that are made beside the three plain ones.
         cast: name of the change of colours, see `casts.make_cast`.
     """
     rng = np.random.default_rng([seed, scene, 1])
@@ -98,7 +103,7 @@ def draw_pairs(
         plain = PairTruth(
             scene=scene,
             level=level,
-            hard=False,
+            kind="plain",
             warp=Warp.similarity(
                 size,
                 scale=1 + side * _SCALE[level],
@@ -113,18 +118,19 @@ def draw_pairs(
         pairs.append(plain)
         corner, apart = side * rng.uniform(2, 3) * share, rng.uniform(0, 2 * np.pi)
         darker = rng.uniform(0.05, 0.10)
-        if level in hard_levels:
+        if (level, "hard") in more:
             parallax = _PARALLAX_PX * share
             pairs.append(
                 replace(
                     plain,
-                    hard=True,
+                    kind="hard",
                     warp=replace(plain.warp, radial=corner / half_diagonal),
                     foreground_shift_px=(parallax * np.cos(apart), parallax * np.sin(apart)),
                     vignetting=darker,
                 )
             )
-    return pairs
+    plain = {p.level: p for p in pairs if p.kind == "plain"}
+    return pairs + [replace(plain[at], kind=kind) for at, kind in more if kind == "aperture"]
 
 
 def scene_for(pairs: Sequence[PairTruth], *, seed: int = 0) -> SceneLayers:
@@ -150,9 +156,14 @@ def see_sharp(scene: SceneLayers, size: tuple[int, int]) -> FloatImage:
 
 def see_blurred(scene: SceneLayers, truth: PairTruth) -> FloatImage:
     """The light of the blurred capture before any change of colour, (H, W, 3) linear."""
-    if not truth.hard:
-        flat = SceneLayers((_over(*scene.planes),), scene.margin)
-        return view(flat, [PlaneView(truth.warp, truth.radius_px)])
+    if truth.kind != "hard":
+        flat = _over(*scene.planes)
+        if truth.kind == "plain":
+            views = [PlaneView(truth.warp, truth.radius_px)]
+            return view(SceneLayers((flat,), scene.margin), views)
+        scale = float(np.sqrt(np.linalg.det(np.asarray(truth.warp.matrix)[:, :2])))
+        flat = _filtered(flat, aperture_psf(truth.radius_px / scale))
+        return view(SceneLayers((flat,), scene.margin), [PlaneView(truth.warp, 0.0)])
     planes = tuple(_blur_across(plane, truth.radius_px, scene.margin) for plane in scene.planes)
     moved = _moved(truth.warp, truth.foreground_shift_px)
     light = view(
@@ -179,6 +190,39 @@ def capture(light: FloatImage, cast: Cast | None, noise_seed: Sequence[int]) -> 
         if cast is not None:
             stored = cast.change_stored(stored)
         out[top : top + 256] = np.round(np.clip(stored, 0, 1) * 255)
+    return out
+
+
+def aperture_psf(radius_px: float) -> FloatImage:
+    """Blur of a lens with seven straight blades and a rim twice as bright as the middle.
+
+    Args:
+        radius_px: of the disk of equal area.
+
+    Returns:
+        ``(K, K)`` float32, K odd, sums to 1, centred on the polygon's centre.
+    """
+    blades, fine = 7, 15
+    corner = radius_px * np.sqrt(2 * np.pi / (blades * np.sin(2 * np.pi / blades)))
+    half = int(np.ceil(corner + 0.5))
+    at = (np.arange((2 * half + 1) * fine) - (fine - 1) / 2) / fine - half
+    x, y = np.meshgrid(at, at)
+    turn = 2 * np.pi / blades
+    angle = (np.arctan2(y, x) - 0.3) % turn - turn / 2
+    inside = np.hypot(x, y) * np.cos(angle) <= corner * np.cos(turn / 2)
+    light = inside * (1 + (x**2 + y**2) / corner**2)
+    psf = light.reshape(2 * half + 1, fine, 2 * half + 1, fine).mean(axis=(1, 3))
+    return np.asarray(psf / psf.sum(), np.float32)
+
+
+def _filtered(plane: npt.NDArray[np.uint16], psf: FloatImage) -> npt.NDArray[np.uint16]:
+    import cv2
+
+    flipped = np.ascontiguousarray(psf[::-1, ::-1])  # OpenCV correlates
+    out = np.empty_like(plane)
+    for c in range(plane.shape[2]):
+        channel = cv2.filter2D(plane[..., c].astype(np.float32), -1, flipped)
+        out[..., c] = np.round(channel).clip(0, _LIGHT_TOP)
     return out
 
 

@@ -93,6 +93,8 @@ class TileConfig:
     ``min_std``: below this standard deviation of the sharp crop it is "flat".
     ``max_clipped``: share of pixels at 0 or 255 above which it is "clipped".
     ``max_residual_px``: local residual shift above which it is "misaligned".
+    ``max_sharpness_ratio``: gradient energy of the blurred crop over that of the sharp one, above
+    which it is "reversed": there the sharp capture was the one out of focus.
     ``max_unexplained``: share of the contrast, in the worst part of the crop, that no blur of the
     sharp crop explains, above which it is "unexplained".
     ``test_share`` and ``val_share``: shares of the scenes, not of the crops.  The paper has no
@@ -104,6 +106,7 @@ class TileConfig:
     min_std: float = 4.0
     max_clipped: float = 0.25
     max_residual_px: float = 0.5
+    max_sharpness_ratio: float = 1.0
     max_unexplained: float = 0.25
     test_share: float = 0.1
     val_share: float = 0.0
@@ -259,6 +262,7 @@ _RULES = (
     ("tile.min_std", *_between(0, 255)),
     ("tile.max_clipped", *_between(0, 1)),
     ("tile.max_residual_px", *_between(0.001, 1000)),
+    ("tile.max_sharpness_ratio", *_between(0, 1000)),
     ("tile.max_unexplained", *_between(0.01, 1000)),
     ("tile.test_share", *_between(0, 1)),
     ("tile.val_share", *_between(0, 1)),

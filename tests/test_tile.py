@@ -113,7 +113,7 @@ def test_clipped_counts_both_ends_in_both_images(end: int, where: str) -> None:
     images = {"sharp": noise(), "blurred": noise(seed=1)}
     images[where][:17, 64:128] = end  # 17 of 64 rows: above a quarter
     images[where][:16, 128:192] = end  # exactly a quarter is allowed
-    any_content = TileConfig(size=64, stride=64, max_unexplained=1000.0)
+    any_content = TileConfig(size=64, stride=64, max_unexplained=1000.0, max_sharpness_ratio=1000.0)
     tiles = judged(images["sharp"], images["blurred"], config=any_content)
     assert codes(tiles) == {(64, 0): "clipped"}
     assert tiles.value[1] == pytest.approx(17 / 64)
@@ -131,6 +131,18 @@ def test_unexplained_is_what_no_blur_of_the_sharp_crop_shows() -> None:
     assert tiles.value[index] > tiles.limit[index] == TILE.max_unexplained
     wide = TileConfig(size=64, stride=64, max_unexplained=2.0)
     assert judged(sharp, blurred, config=wide).kept.all()
+
+
+def test_reversed_is_where_the_sharp_capture_is_out_of_focus() -> None:
+    sharp = cv2.GaussianBlur(noise(), (0, 0), 2)
+    sharp = cv2.normalize(sharp, None, 20, 235, cv2.NORM_MINMAX)
+    blurred = cv2.blur(sharp, (5, 5))
+    here = np.s_[64:128, 128:192]
+    sharp[here], blurred[here] = blurred[here].copy(), sharp[here].copy()
+    tiles = judged(sharp, blurred)
+    assert codes(tiles) == {(128, 64): "reversed"}
+    index = int(np.flatnonzero(~tiles.kept)[0])
+    assert tiles.value[index] > 1.5 > tiles.limit[index] == TILE.max_sharpness_ratio
 
 
 def test_misaligned_is_local() -> None:

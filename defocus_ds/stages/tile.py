@@ -15,7 +15,7 @@ from defocus_ds.frames import Keep, Reject, UInt8Image, Verdict
 __all__ = ["CODES", "Tiles", "judge", "local_residual", "local_value", "luma", "positions"]
 
 # reasons to reject a crop, in the order they are tested: the first that holds is recorded
-CODES = ("outside", "flat", "clipped", "misaligned", "unexplained")
+CODES = ("outside", "flat", "clipped", "misaligned", "reversed", "unexplained")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,17 @@ def _first_reason(
         return "clipped", clipped, config.max_clipped
     if not residual_px <= config.max_residual_px:
         return "misaligned", residual_px, config.max_residual_px
+    ratio = _gradient_energy(blurred[window]) / max(_gradient_energy(sharp[window]), 1e-9)
+    if ratio > config.max_sharpness_ratio:
+        return "reversed", ratio, config.max_sharpness_ratio
     return None
+
+
+def _gradient_energy(crop: UInt8Image) -> float:
+    """Sum of squared differences of neighbouring 2x2 means, which hold less of the noise."""
+    even = crop[: crop.shape[0] // 2 * 2, : crop.shape[1] // 2 * 2].astype(np.int64)
+    sums = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    return float((np.diff(sums, axis=0) ** 2).sum() + (np.diff(sums, axis=1) ** 2).sum())
 
 
 def _std(counts: npt.NDArray[np.intp]) -> float:

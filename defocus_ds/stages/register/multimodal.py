@@ -96,13 +96,22 @@ def multimodal(
     method.SetSmoothingSigmasPerLevel([s / 2 if s > 1 else 0.0 for s in shrink])
     method.SetInitialTransform(transform, inPlace=True)
     traces: list[list[float]] = []
+    interrupted: list[KeyboardInterrupt] = []
+
+    def note() -> None:  # an exception would come out of ITK as a failure of the metric
+        try:
+            traces[-1].append(float(method.GetMetricValue()))
+        except KeyboardInterrupt as error:
+            interrupted.append(error)
+            method.StopRegistration()
+
     method.AddCommand(sitk.sitkMultiResolutionIterationEvent, lambda: traces.append([]))
-    method.AddCommand(
-        sitk.sitkIterationEvent, lambda: traces[-1].append(float(method.GetMetricValue()))
-    )
+    method.AddCommand(sitk.sitkIterationEvent, note)
     try:
         with _one_thread():
             method.Execute(sitk.GetImageFromArray(sharp), sitk.GetImageFromArray(blurred))
+        if interrupted:
+            raise interrupted[0]
     except RuntimeError as error:
         last = str(error).strip().splitlines()[-1]
         raise RegistrationFailed(
