@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register.coverage import overlap_share, valid_area
+from defocus_ds.stages.register.multimodal import interrupts_noted
 from defocus_ds.stages.register.normal import warp_of, warp_parameters
 from defocus_ds.stages.register.spline import spline_coefficients, spline_value
 
@@ -62,3 +67,12 @@ def test_spline_passes_through_the_pixels_and_reproduces_parabolas() -> None:
     sx, sy = 21.37, 18.81
     exact = 0.5 + 0.01 * sx - 0.003 * sy + 2e-4 * (sx - 20) ** 2 - 1e-4 * sx * sy
     assert spline_value(c, sx, sy) == pytest.approx(exact, abs=1e-5)
+
+
+def test_interrupt_inside_the_metric_is_raised_after_it() -> None:
+    """ITK takes an exception in its callback for a failing metric, so Ctrl-C must wait."""
+    with pytest.raises(KeyboardInterrupt), interrupts_noted() as noted:
+        os.kill(os.getpid(), signal.SIGINT)
+        while not noted:
+            time.sleep(0.001)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from defocus_ds.errors import RegistrationFailed
 from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Warp
 
-__all__ = ["MultimodalResult", "multimodal"]
+__all__ = ["MultimodalResult", "interrupts_noted", "multimodal"]
 
 # MATLAB's imregconfig("multimodal"), which MMSP 2024 used with 2300 iterations
 _BINS = 50
@@ -96,22 +97,17 @@ def multimodal(
     method.SetSmoothingSigmasPerLevel([s / 2 if s > 1 else 0.0 for s in shrink])
     method.SetInitialTransform(transform, inPlace=True)
     traces: list[list[float]] = []
-    interrupted: list[KeyboardInterrupt] = []
 
-    def note() -> None:  # an exception would come out of ITK as a failure of the metric
-        try:
-            traces[-1].append(float(method.GetMetricValue()))
-        except KeyboardInterrupt as error:
-            interrupted.append(error)
+    def note() -> None:
+        traces[-1].append(float(method.GetMetricValue()))
+        if interrupts:
             method.StopRegistration()
 
     method.AddCommand(sitk.sitkMultiResolutionIterationEvent, lambda: traces.append([]))
     method.AddCommand(sitk.sitkIterationEvent, note)
     try:
-        with _one_thread():
+        with _one_thread(), interrupts_noted() as interrupts:
             method.Execute(sitk.GetImageFromArray(sharp), sitk.GetImageFromArray(blurred))
-        if interrupted:
-            raise interrupted[0]
     except RuntimeError as error:
         last = str(error).strip().splitlines()[-1]
         raise RegistrationFailed(
@@ -131,6 +127,23 @@ def multimodal(
     return MultimodalResult(
         warp, float(method.GetMetricValue()), tuple(tuple(trace) for trace in traces)
     )
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[list[int]]:
+    """Ctrl-C inside ITK's callback would look like a failing metric: note it, raise it after."""
+    noted: list[int] = []
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield noted
+        return
+    signal.signal(signal.SIGINT, lambda number, _frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if noted:
+        raise KeyboardInterrupt
 
 
 @contextmanager
