@@ -18,7 +18,7 @@ __all__ = ["command"]
 def command(path: Path, as_json: bool) -> None:
     """Check checksums, schemas, counts, splits, and every crop against its images.
 
-    PATH is a built dataset, a release, or a folder of crops.  Each finding says file, expected,
+    PATH is a built dataset or a folder of crops.  Each finding says file, expected,
     found and repair.  Exits with 1 when there are findings.
     """
     from defocus_ds.dataset.verify import verify

@@ -137,7 +137,7 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
     ]
     items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in details)
     return (
-        f"<header><h1>{escape(title)}</h1><p>{scenes} scenes, {len(pairs)} pairs: "
+        f"<header><h1>{escape(title)}</h1><p>Scenes: {scenes}. Pairs: {len(pairs)}, "
         f'<span class="verdict keep">{counts["keep"]} kept</span>, '
         f'<span class="verdict reject">{counts["reject"]} rejected</span>, '
         f'<span class="verdict failed">{counts["failed"]} failed</span></p>'

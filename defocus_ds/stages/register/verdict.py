@@ -59,7 +59,9 @@ def judge(
         (ncc < _MIN_NCC, f"ncc: {ncc:.3f}, needs {_MIN_NCC}"),
         (
             not residual_px <= max_residual_px,
-            f"residual: {residual_px:.3f} px, limit {max_residual_px:g} px",
+            f"residual: {residual_px:.3f} px, limit {max_residual_px:g} px"
+            if np.isfinite(residual_px)
+            else f"residual: cannot be measured, limit {max_residual_px:g} px",
         ),
         (overlap < _MIN_OVERLAP, f"overlap: {overlap:.0%}, needs {_MIN_OVERLAP:.0%}"),
         (textured < _MIN_TEXTURED, f"texture: {textured} cells, needs {_MIN_TEXTURED}"),
