@@ -9,7 +9,17 @@ from typing import Any
 
 from casts import CASTS
 from peers_colour import METHODS, Method
-from results import Check, check_lines, machine, note, number, table, write_json, write_text
+from results import (
+    Check,
+    check_lines,
+    counted,
+    machine,
+    note,
+    number,
+    table,
+    write_json,
+    write_text,
+)
 
 __all__ = ["checks", "summary", "write"]
 
@@ -46,7 +56,7 @@ def write(
     parts = [
         "# Colour",
         f"Mean CIEDE2000 to the same capture without the cast, {size[0]}x{size[1]} px, mean over "
-        f"{scenes} scenes, at disk radius 3 / 6 / 12 px. About 1 is just noticeable. "
+        f"{counted(scenes, 'scene')}, at disk radius 3 / 6 / 12 px. About 1 is just noticeable. "
         '"cast known" undoes the true cast on the 8-bit capture: what rounding alone leaves.',
         difference_table(rows),
         f"Not installed: {', '.join(absent)}.\n" if absent else "",

@@ -26,11 +26,16 @@ import numpy as np
 import peers_registration
 import registration_report
 from isolated import run_isolated
+from registration_error import (
+    best_affine_px,
+    covered_points,
+    error_px,
+    noise_floor_px,
+    visible_error_px,
+)
 from results import note
 from truth_pairs import (
     FULL_SIZE,
-    READ,
-    SHOT,
     PairTruth,
     capture,
     draw_pairs,
@@ -39,10 +44,9 @@ from truth_pairs import (
     see_sharp,
 )
 
-from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Warp
 
-__all__ = ["ITERATIONS", "best_affine_px", "error_px", "make_pairs", "noise_floor_px"]
+__all__ = ["ITERATIONS", "make_pairs", "run_methods", "scored", "task", "work_folder"]
 
 ITERATIONS = (100, 300, 500, 1000, 1500, 2300, 4600)
 _SMALL = (1449, 967)
@@ -123,7 +127,10 @@ def make_pairs(pairs: Sequence[PairTruth], work: Path, seed: int) -> list[PairTr
             light = see_blurred(scene, truth)
             noise = [seed, truth.scene, number + 1]
             np.save(work / f"{truth.name}.npy", capture(light, truth.cast, noise))
-            facts = {"noise_floor_px": noise_floor_px(light[..., 1], truth.warp)}
+            facts = {
+                "noise_floor_px": noise_floor_px(light[..., 1], truth.warp),
+                "foreground": covered_points(scene) if truth.kind == "hard" else [],
+            }
             (work / f"{truth.name}.json").write_text(json.dumps(facts))
     return list(pairs)
 
@@ -151,7 +158,12 @@ def run_methods(
         if found is None:
             found = run_isolated("peers_registration", name, task(truth, work), folder=work)
             remember(work, name, truth.name, found)
-        runs.append(scored(found, truth) | {"method": name})
+        run = scored(found, truth)
+        if "error_px" in run:
+            run["visible_error_px"] = visible_error_px(
+                _warp(run, truth), truth, facts["foreground"]
+            )
+        runs.append(run | {"method": name})
         note(f"{truth.name}  {name}: {runs[-1].get('error_px', found.get('failed'))}")
     return [run | {"pair": truth.name, "level": truth.level, "kind": truth.kind} for run in runs]
 
@@ -200,60 +212,12 @@ def scored(found: Run, truth: PairTruth) -> Run:
     """The run with its error against the truth."""
     if "matrix" not in found:
         return found
+    return found | {"error_px": error_px(_warp(found, truth), truth)}
+
+
+def _warp(found: Run, truth: PairTruth) -> Warp:
     (a, b, c), (d, e, f) = found["matrix"]
-    warp = Warp(((a, b, c), (d, e, f)), found["radial"], truth.warp.size)
-    return found | {"error_px": error_px(warp, truth)}
-
-
-def error_px(warp: Warp, truth: PairTruth) -> float:
-    """Mean distance in px from the true map on the 21x21 grid."""
-    return warp.mean_difference_px(truth.warp)
-
-
-def best_affine_px(truth: PairTruth) -> float:
-    """Error of the affine map nearest to the truth: what no affine method can pass."""
-    width, height = truth.warp.size
-    x, y = np.meshgrid(np.linspace(0, width - 1, 21), np.linspace(0, height - 1, 21))
-    grid = np.stack([x.ravel(), y.ravel()], axis=-1)
-    there = truth.warp.map_points(grid)
-    rows = np.column_stack([grid, np.ones(len(grid))])
-    fitted = rows @ np.linalg.lstsq(rows, there, rcond=None)[0]
-    return float(np.linalg.norm(fitted - there, axis=1).mean())
-
-
-def noise_floor_px(light: FloatImage, warp: Warp) -> float:
-    """Cramér-Rao bound of the mean error of affine map and radial term.
-
-    Shot noise, read noise and 8 bits of one channel of the blurred capture; everything else
-    (blur, light, the sharp image) counts as known.
-
-    Args:
-        light: (H, W) linear light of the blurred capture.
-        warp: for the frame's size.
-    """
-    step = 4  # every 16th pixel, weighted by 16
-    dy, dx = (g[1:-1:step, 1:-1:step].ravel() for g in np.gradient(light.astype(np.float64)))
-    inner = light[1:-1:step, 1:-1:step].astype(np.float64).ravel()
-    curve = 2.2 * np.maximum(inner, 1e-3) ** 0.55  # d light / d stored, nearly, for the rounding
-    variance = SHOT * inner + READ**2 + (curve / 255) ** 2 / 12
-    v, u = np.mgrid[1 : light.shape[0] - 1 : step, 1 : light.shape[1] - 1 : step]
-    jacobian = _basis(np.stack([u.ravel(), v.ravel()], axis=-1), warp)
-    rows = jacobian[:, 0] * dx[:, None] + jacobian[:, 1] * dy[:, None]
-    information = (rows / variance[:, None]).T @ rows * step**2
-    covariance = np.linalg.inv(information)
-    x, y = np.meshgrid(*(np.linspace(0, n - 1, 21) for n in warp.size))
-    at = _basis(np.stack([x.ravel(), y.ravel()], axis=-1), warp)
-    spread = np.einsum("nij,jk,nik->n", at, covariance, at)
-    return float(np.sqrt(np.maximum(spread, 0)).mean() * np.sqrt(np.pi / 4))
-
-
-def _basis(points: np.ndarray, warp: Warp) -> np.ndarray:
-    """(N, 2, 7): how affine map and radial term move each point."""
-    u, v = ((points - warp.centre) / warp.half_diagonal_px).T
-    one, zero, square = np.ones_like(u), np.zeros_like(u), u**2 + v**2
-    across = np.stack([u, v, one, zero, zero, zero, square * u], axis=-1)
-    down = np.stack([zero, zero, zero, u, v, one, square * v], axis=-1)
-    return np.stack([across, down], axis=1)
+    return Warp(((a, b, c), (d, e, f)), found["radial"], truth.warp.size)
 
 
 def remembered(work: Path, method: str, pair: str) -> Run | None:

@@ -77,14 +77,14 @@ def _certificate(axes: Axes, claimed: Sequence[Run]) -> None:
     known = [r for r in claimed if r.get("error_px")]
     if not known:
         return
-    values = [v for r in known for v in (r["error_px"], r["residual_px"])]
+    points = [(r.get("visible_error_px", r["error_px"]), r["residual_px"]) for r in known]
+    values = [value for point in points for value in point]
     low, high = min(values) / 1.5, max(values) * 1.5
     for factor, style in ((1, "-"), (2, "--"), (0.5, "--")):
         axes.plot([low, high], [low * factor, high * factor], style, color="grey", lw=0.8)
-    for run in known:
-        plain = run.get("kind", "plain") == "plain"
-        axes.plot(run["error_px"], run["residual_px"], "o", color="#33658a", ms=5,
-                  mfc="#33658a" if plain else "none")  # fmt: skip
+    for run, point in zip(known, points, strict=True):
+        fill = "#33658a" if run.get("kind", "plain") == "plain" else "none"
+        axes.plot(*point, "o", color="#33658a", ms=5, mfc=fill)
     axes.set(
         xscale="log",
         yscale="log",

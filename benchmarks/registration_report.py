@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from peers_registration import METHODS, Method
-from results import Check, check_lines, machine, note, number, table, write_json, write_text
+from results import (
+    Check,
+    check_lines,
+    counted,
+    machine,
+    note,
+    number,
+    table,
+    write_json,
+    write_text,
+)
 from truth_pairs import LEVELS, MORE, PairTruth
 
 __all__ = ["CASES", "SUCCESS_PX", "checks", "summary", "write"]
@@ -55,9 +65,9 @@ def write(
     absent = [name for name in methods if not methods[name].installed]
     parts = [
         "# Registration",
-        f"{len(pairs)} pairs of {size} px from {scenes} scenes: mean error in px on a 21x21 grid, "
-        f"averaged over the scenes; success is an error below {SUCCESS_PX:g} px; CPU seconds are "
-        "medians with one thread, memory is that of the whole process.",
+        f"{len(pairs)} pairs of {size} px from {counted(scenes, 'scene')}: mean error in px on a "
+        f"21x21 grid, averaged over the scenes; success is an error below {SUCCESS_PX:g} px; CPU "
+        "seconds are medians with one thread, memory is that of the whole process.",
         error_table(rows),
         f"Not installed: {', '.join(absent)}.\n" if absent else "",
         "## Targets",
@@ -67,6 +77,8 @@ def write(
         "the pixels, three levels, on one medium pair; iterations are a level's limit.",
         sweep_table(sweep),
         "## The certificate",
+        "`residual_px` is what a record claims of its own error. In the hard case it is compared "
+        "with the error over what is seen, the moved foreground included.",
         certificate_text(runs, certificate),
         "## Machine",
         table(("", ""), sorted(computer.items())),
@@ -144,7 +156,7 @@ def checks(runs: Sequence[Run], certificate: Sequence[Run]) -> list[Check]:
 
 def claimed_over_true(runs: Iterable[Run]) -> list[float]:
     return [
-        r["residual_px"] / r["error_px"]
+        r["residual_px"] / r.get("visible_error_px", r["error_px"])
         for r in runs
         if r.get("error_px") and r.get("verdict") == "keep"
     ]

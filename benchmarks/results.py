@@ -13,7 +13,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Check", "check_lines", "machine", "note", "number", "table", "write_json", "write_text"]
+__all__ = [
+    "Check",
+    "check_lines",
+    "counted",
+    "machine",
+    "note",
+    "number",
+    "table",
+    "write_json",
+    "write_text",
+]
 
 
 class Check:
@@ -65,6 +75,10 @@ def number(value: float | None) -> str:
         return "–"
     digits = 4 if abs(value) < 0.02 else 3 if abs(value) < 1 else 2 if abs(value) < 20 else 0
     return f"{value:.{digits}f}"
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def machine(distributions: Sequence[str], programs: Sequence[str] = ()) -> dict[str, str]:

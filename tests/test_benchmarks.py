@@ -20,6 +20,7 @@ import colour_report  # noqa: E402
 import peers_colour  # noqa: E402
 import peers_registration  # noqa: E402
 import registration  # noqa: E402
+import registration_error  # noqa: E402
 import registration_report  # noqa: E402
 from casts import CASTS, make_cast  # noqa: E402
 from isolated import Stopwatch, run_isolated  # noqa: E402
@@ -191,32 +192,32 @@ def test_error_is_the_mean_distance_on_the_grid() -> None:
     truth = drawn()["scene0-low"]
     (a, b, c), (d, e, f) = truth.warp.matrix
     moved = dataclasses.replace(truth.warp, matrix=((a, b, c + 0.3), (d, e, f - 0.4)))
-    assert registration.error_px(truth.warp, truth) == 0
-    assert registration.error_px(moved, truth) == pytest.approx(0.5)
+    assert registration_error.error_px(truth.warp, truth) == 0
+    assert registration_error.error_px(moved, truth) == pytest.approx(0.5)
 
 
 def test_best_affine_map_is_the_floor_of_affine_methods() -> None:
-    assert registration.best_affine_px(drawn()["scene0-high"]) < 1e-9
+    assert registration_error.best_affine_px(drawn()["scene0-high"]) < 1e-9
     truth = drawn()["scene0-high-hard"]
-    floor = registration.best_affine_px(truth)
+    floor = registration_error.best_affine_px(truth)
     without = dataclasses.replace(truth.warp, radial=0.0)
-    assert 0 < floor < registration.error_px(without, truth)
+    assert 0 < floor < registration_error.error_px(without, truth)
 
 
 def test_noise_floor_follows_the_noise() -> None:
     light, warp = seen("scene0-medium")[..., 1], drawn()["scene0-medium"].warp
-    floor = registration.noise_floor_px(light, warp)
+    floor = registration_error.noise_floor_px(light, warp)
     assert 1e-4 < floor < 0.01
     # a quarter of the contrast on the same pedestal: four times the deviation
     flat = (light - light.mean()) / 4 + light.mean()
-    assert 2.5 < registration.noise_floor_px(flat, warp) / floor < 6
+    assert 2.5 < registration_error.noise_floor_px(flat, warp) / floor < 6
 
 
 def test_peers_find_the_map() -> None:
     """What the image formats and conventions of the peers are mapped to is the true map."""
     truth = drawn()["scene0-low"]
     images = [capture(sharp(), None, [0]), capture(seen(truth.name), truth.cast, [1])]
-    before = registration.error_px(Warp.identity(SIZE), truth)
+    before = registration_error.error_px(Warp.identity(SIZE), truth)
     for name, limit in (
         ("OpenCV ECC, full", 0.1),
         ("OpenCV ECC, quarter", 0.2),
@@ -248,7 +249,7 @@ def test_a_pair_is_registered_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert "failed" not in found
     assert found["cpu_s"]["all"] >= found["cpu_s"]["evolution strategy"] > 0
     assert found["peak_mb"] > 50
-    assert registration.scored(found, truth)["error_px"] < registration.error_px(
+    assert registration.scored(found, truth)["error_px"] < registration_error.error_px(
         Warp.identity(SIZE), truth
     )
     before = (tmp_path / f"{truth.name}.npy").stat().st_mtime_ns
@@ -394,3 +395,13 @@ def test_the_machine_is_described_without_naming_it() -> None:
     import platform
 
     assert platform.node() not in " ".join(found.values()) or not platform.node()
+
+
+def test_the_visible_error_counts_the_foreground_as_seen() -> None:
+    truth = drawn()["scene0-medium-hard"]
+    points = registration_error.covered_points(scene())
+    assert 0 < len(points) < 441 / 2
+    assert registration_error.visible_error_px(truth.warp, truth, []) == 0
+    parallax = float(np.hypot(*truth.foreground_shift_px))
+    found = registration_error.visible_error_px(truth.warp, truth, points)
+    assert found == pytest.approx(parallax * len(points) / 441)
