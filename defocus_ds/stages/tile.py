@@ -15,7 +15,7 @@ from defocus_ds.frames import Keep, Reject, UInt8Image, Verdict
 __all__ = ["CODES", "Tiles", "judge", "local_residual", "local_value", "luma", "positions"]
 
 # reasons to reject a crop, in the order they are tested: the first that holds is recorded
-CODES = ("outside", "flat", "clipped", "misaligned", "reversed", "unexplained")
+CODES = ("outside", "flat", "clipped", "misaligned", "unexplained", "reversed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +200,14 @@ def judge(
             value[index], limit[index] = found[1:]
     passed = np.flatnonzero(code < 0)
     share = unexplained_share(sharp, blurred, xy[passed], size=size)
-    foreign = passed[share > config.max_unexplained]
-    code[foreign] = CODES.index("unexplained")
-    value[foreign] = share[share > config.max_unexplained]
-    limit[foreign] = config.max_unexplained
+    ratio = [_sharpness_ratio(sharp, blurred, x, y, size) for x, y in xy[passed].tolist()]
+    for name, measured, most in (
+        ("reversed", np.asarray(ratio), config.max_sharpness_ratio),
+        ("unexplained", share, config.max_unexplained),  # foreign content comes first
+    ):
+        bad = measured > most
+        code[passed[bad]] = CODES.index(name)
+        value[passed[bad]], limit[passed[bad]] = measured[bad], most
     return Tiles(xy, size, residual, code, value, limit)
 
 
@@ -232,10 +236,13 @@ def _first_reason(
         return "clipped", clipped, config.max_clipped
     if not residual_px <= config.max_residual_px:
         return "misaligned", residual_px, config.max_residual_px
-    ratio = _gradient_energy(blurred[window]) / max(_gradient_energy(sharp[window]), 1e-9)
-    if ratio > config.max_sharpness_ratio:
-        return "reversed", ratio, config.max_sharpness_ratio
     return None
+
+
+def _sharpness_ratio(sharp: UInt8Image, blurred: UInt8Image, x: int, y: int, size: int) -> float:
+    """Gradient energy of the blurred crop over that of the sharp one."""
+    window = np.s_[y : y + size, x : x + size]
+    return _gradient_energy(blurred[window]) / max(_gradient_energy(sharp[window]), 1e-9)
 
 
 def _gradient_energy(crop: UInt8Image) -> float:
