@@ -7,8 +7,10 @@ shoot.csv, is built, and is then measured by a method that shares no code with t
 but the disk: block by block, the translation that maximises the enhanced correlation coefficient
 (Evangelidis & Psarakis 2008), started from a phase correlation, over a range of disk radii.  What
 it finds after registration is an upper bound: it holds the method's own error and, in scenes of
-some depth, the parallax that no single map removes.  OUT gets the shoots, the datasets, overlays
-(red: sharp, cyan: blurred; before left, after right) and a table.
+some depth, the parallax that no single map removes.  Two more opinions of the map as a whole: the
+way to the blurred frame and back by a registration of the other direction, and the distance to
+the map of SIFT features.  OUT gets the shoots, the datasets, overlays (red: sharp, cyan: blurred;
+before left, after right) and a table.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from second_opinions import Opinions, second_opinions
 
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.errors import DefocusError
 from defocus_ds.frames import Level
-from defocus_ds.optics import blur_disk, to_linear
+from defocus_ds.optics import Warp, blur_disk, to_linear
 from defocus_ds.pipeline import build
 
 Image = npt.NDArray[np.uint8]
@@ -98,6 +102,7 @@ class Result:
     after: Shifts = field(default_factory=Shifts)
     claimed_px: float | None = None
     blur_radius_px: float | None = None
+    opinions: Opinions = Opinions(None, None)
 
 
 def main() -> None:
@@ -180,7 +185,19 @@ def measure(shoot: Path, dataset: Path, overlays: Path) -> Iterator[Result]:
             local_shifts(reference, after, inside),
             row["residual_px"],
             row["blur_radius_px"],
+            second_opinions(
+                reference,
+                before,
+                warp_of(row),
+                radius_px=row["blur_radius_px"] or 0.0,
+                valid_area=(x0, y0, x1, y1),
+            ),
         )
+
+
+def warp_of(row: dict[str, Any]) -> Warp:
+    a, b, c, d, e, f = row["matrix"]
+    return Warp(((a, b, c), (d, e, f)), row["radial"] or 0.0, (row["width"], row["height"]))
 
 
 def read(path: Path) -> Image:
@@ -292,7 +309,16 @@ def overlay(sharp: Image, blurred: Image, radius_px: float, *, width: int = 800)
 
 
 def print_table(results: list[Result]) -> None:
-    head = ("pair", "before px", "after px", "claimed px", "radius px", "verdict")
+    head = (
+        "pair",
+        "before px",
+        "after px",
+        "claimed px",
+        "there and back px",
+        "to SIFT px",
+        "radius px",
+        "verdict",
+    )
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for r in results:
         cells = (
@@ -300,6 +326,8 @@ def print_table(results: list[Result]) -> None:
             f"{shown(r.before.median_px)} ({r.before.blocks} blocks)",
             f"{shown(r.after.median_px)} ({r.after.blocks} blocks)",
             shown(r.claimed_px),
+            shown(r.opinions.forward_backward_px),
+            shown(r.opinions.features_px),
             shown(r.blur_radius_px),
             "; ".join((r.verdict, *r.reasons)),
         )
