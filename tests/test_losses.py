@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from test_sharpness import patches, q_by_svd
 from torch import Tensor
 
 from defocus_ds.errors import InputError
@@ -31,6 +32,24 @@ def test_gradient_is_the_numerical_one() -> None:
     image = (ramp + 0.1 * textured(1, 1, 16, 16, dtype=torch.float64)).requires_grad_()
     assert (training_q(image) > 0).all()
     assert torch.autograd.gradcheck(training_q, (image,))
+
+
+@pytest.mark.parametrize("name", patches())
+def test_special_patches_equal_the_svd(name: str) -> None:
+    patch = patches()[name]
+    expected = q_by_svd(patch, "training")
+    found = training_q(torch.tensor(patch)[None, None])
+    # the guard against 0 / 0 takes up to 1e-10 of the energy away
+    assert float(found) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    single = training_q(torch.tensor(patch, dtype=torch.float32)[None, None])
+    assert single.dtype == torch.float32
+    assert float(single) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", patches())
+def test_gradient_on_special_patches_is_the_numerical_one(name: str) -> None:
+    image = torch.tensor(patches()[name])[None, None].requires_grad_()
+    assert torch.autograd.gradcheck(training_q, (image,), atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])

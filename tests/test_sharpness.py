@@ -96,7 +96,8 @@ def q_by_svd(luma: npt.NDArray[np.float64], kind: SharpnessKind) -> float:
             tested = s**2 if kind != "zhu-milanfar" else s
             scored = s**2 if kind == "training" else s
             on = (tested[0] - tested[1]) > coherence_threshold(kind) * (tested[0] + tested[1])
-            scores.append(scored[0] * (scored[0] - scored[1]) / (scored[0] + scored[1]) * on)
+            coherence = (scored[0] - scored[1]) / (scored[0] + scored[1]) if on else 0.0
+            scores.append(scored[0] * coherence)
     return float(np.mean(scores))
 
 
@@ -105,6 +106,33 @@ def test_equals_the_definition_by_svd(kind: SharpnessKind) -> None:
     rng = np.random.default_rng(3)
     luma = cv2.GaussianBlur(rng.random((48, 67)), (0, 0), 1.0)
     assert sharpness_q(luma, kind=kind) == pytest.approx(q_by_svd(luma, kind), rel=1e-9)
+
+
+def patches() -> dict[str, npt.NDArray[np.float64]]:
+    """Single patches at the corners of the definition."""
+    y, x = np.mgrid[0:8, 0:8]
+    bowl = (x - 3.5) ** 2 + (y - 3.5) ** 2  # as much energy across as down, and none along x y
+    return {
+        "flat": np.full((8, 8), 0.37),
+        "ramp": 0.1 + 0.05 * x + 0.02 * y,
+        "step": np.where(x < 3, 0.2, 0.8),
+        "slanted step": np.where(x + 2 * y < 11, 0.2, 0.8),
+        "s1 = s2": 0.02 * bowl,
+        "partly coherent": 0.02 * bowl + 0.1 * x,
+        "black with one grey pixel": np.where((x == 4) & (y == 4), 1 / 255, 0.0),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", patches())
+def test_special_patches_equal_the_svd(name: str, kind: SharpnessKind) -> None:
+    patch = patches()[name]
+    q = sharpness_q(patch, kind=kind)
+    assert q == pytest.approx(q_by_svd(patch, kind), rel=1e-9, abs=1e-15)
+    if name in ("flat", "s1 = s2"):
+        assert q == 0  # incoherent, whatever its energy
+    elif name in ("ramp", "step", "slanted step"):
+        assert q > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
