@@ -29,6 +29,8 @@ __all__ = [
     "TileConfig",
     "config_from_dict",
     "load_config",
+    "merged",
+    "parse_value",
 ]
 
 C = typing.TypeVar("C")
@@ -187,33 +189,43 @@ def load_config(
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {error}.") from error
     config = BuildConfig.from_preset(preset or table.get("preset", "accurate"))
-    config = _merge(config, {k: v for k, v in table.items() if k != "preset"}, str(path))
+    config = merged(config, {k: v for k, v in table.items() if k != "preset"}, str(path))
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting}: write section.key=value.")
-        nested: Any = _parse_value(text)
+        nested: Any = parse_value(text)
         for name in reversed(key.strip().split(".")):
             nested = {name: nested}
-        config = _merge(config, nested, f"--set {setting}")
+        config = merged(config, nested, f"--set {setting}")
     return config if seed is None else dataclasses.replace(config, seed=seed)
 
 
 def config_from_dict(table: Mapping[str, Any]) -> BuildConfig:
     """Inverse of `BuildConfig.as_dict`; same errors as `load_config`."""
     config = BuildConfig.from_preset(table.get("preset", "accurate"))
-    return _merge(config, {k: v for k, v in table.items() if k != "preset"}, "dataset.json")
+    return merged(config, {k: v for k, v in table.items() if k != "preset"}, "dataset.json")
 
 
-def _parse_value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """The value of ``--set key=value``: TOML where it is TOML, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text.strip()
 
 
-def _merge(config: C, table: Mapping[str, Any], where: str) -> C:
-    """A copy of a config dataclass with the values of a nested table."""
+def merged(config: C, table: Mapping[str, Any], where: str) -> C:
+    """A copy of a config dataclass with the values of a nested table.
+
+    Args:
+        config: a dataclass whose sections are dataclasses.
+        table: the values to change, section by section.
+        where: named in errors.
+
+    Raises:
+        ConfigError: an unknown key, naming the nearest one, or a value of another type.
+    """
     known = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
     for key, value in table.items():
@@ -225,7 +237,7 @@ def _merge(config: C, table: Mapping[str, Any], where: str) -> C:
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{where}: {key} is a section, got {value!r}.")
-            changes[key] = _merge(getattr(config, key), value, where)
+            changes[key] = merged(getattr(config, key), value, where)
             continue
         if kind is float and type(value) is int:
             value = float(value)

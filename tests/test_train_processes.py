@@ -1,0 +1,178 @@
+"""Several processes under gloo train as one: statistics, gradients, whole runs, and stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from toy_crops import toy_data, toy_recipe
+
+from defocus_ds.errors import DatasetError
+from defocus_ds_train.checkpoint import RunFolder, load_model
+from defocus_ds_train.loop import fit
+from defocus_ds_train.processes import process_group
+from defocus_ds_train.records import EpochReport, StepReport
+from defocus_ds_train.unet import UNet
+
+WORLD = 2
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the results of all tasks, run in two processes as torchrun would start them."""
+    folder = tmp_path_factory.mktemp("processes")
+    shared = {
+        "WORLD_SIZE": str(WORLD),
+        "MASTER_ADDR": "127.0.0.1",
+        "PORTS": " ".join(map(str, free_ports(len(TASKS)))),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder)],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(WORLD)
+    ]
+    try:
+        errors = [process.communicate(timeout=280)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * WORLD, errors
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    crops = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    return nn.functional.avg_pool2d(crops, 5, stride=1, padding=2), crops
+
+
+def network() -> UNet:
+    torch.manual_seed(0)
+    return UNet((2, 4))
+
+
+def gradients(folder: Path) -> None:
+    """One backward pass of this process's share; the first process saves what it got."""
+    with process_group("cpu") as group:
+        model = network()
+        wrapped = group.wrap(model)
+        blurred, sharp = (t[group.rank :: group.world] for t in batch())
+        (wrapped(blurred) - sharp).abs().mean().backward()
+        found = {name: p.grad for name, p in model.named_parameters()}
+        found |= {name: b for name, b in model.named_buffers()}
+        torch.save(found, folder / f"{group.rank}.pt")
+
+
+def test_gradients_and_statistics_are_those_of_the_whole_batch(done: Path) -> None:
+    model = network()
+    blurred, sharp = batch()
+    (model(blurred) - sharp).abs().mean().backward()
+    expected = {name: p.grad for name, p in model.named_parameters()} | dict(model.named_buffers())
+    scale = max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None)
+    assert scale > 1e-2
+    for rank in range(WORLD):
+        found = torch.load(done / f"{rank}.pt", weights_only=True)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert value is not None
+            assert torch.allclose(found[name].float(), value.float(), rtol=1e-3, atol=1e-5), name
+
+
+RECIPE = toy_recipe(epochs=1, log_every=2, batch=8, beta=0.01, first_rate=1e-3)
+
+
+def whole_run(folder: Path) -> None:
+    fit(RECIPE, toy_data(60), folder / "two", device="cpu")
+
+
+def test_a_run_of_two_processes_is_that_of_one(done: Path, tmp_path: Path) -> None:
+    """Seven steps; Adam amplifies rounding where a gradient is near 0, hence the tolerance."""
+    one: list[StepReport | EpochReport] = []
+    result = fit(RECIPE, toy_data(60), tmp_path / "one", device="cpu", watch=one.append)
+    other = RunFolder(done / "two").load_state()
+    assert other is not None
+    assert result.best is not None
+    assert other["best"]["loss"] == pytest.approx(result.best.loss, rel=1e-3)
+    assert other["best"]["input_psnr"] == pytest.approx(result.best.input_psnr, rel=1e-6)
+    mine, theirs = (load_model(run).state_dict() for run in (tmp_path / "one", done / "two"))
+    start = network_before()
+    moved = max(float((mine[n] - start[n]).abs().max()) for n in start if "weight" in n)
+    assert moved > 3e-3
+    for name, value in mine.items():
+        assert torch.allclose(value.float(), theirs[name].float(), atol=0.1 * moved), name
+    lines = (done / "two/metrics.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(one)
+
+
+def network_before() -> dict[str, torch.Tensor]:
+    torch.manual_seed(RECIPE.seed)
+    return UNet(RECIPE.filters).state_dict()
+
+
+def stopped_run(folder: Path) -> None:
+    """Only the second process is told to stop; both must stop at the same step, and save."""
+    recipe = toy_recipe(epochs=3, log_every=2, batch=8)
+    from defocus_ds_train import loop
+
+    original = loop.Reports.add
+
+    def add(self: loop.Reports, report: StepReport | EpochReport) -> None:
+        original(self, report)
+        if os.environ["RANK"] == "1" and report.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    loop.Reports.add = add  # type: ignore[method-assign]
+    result = fit(recipe, toy_data(60), folder / "run", device="cpu")
+    assert not result.finished
+    assert result.steps == 4
+
+
+def test_one_process_that_must_stop_stops_all_and_the_state_is_saved(done: Path) -> None:
+    state = RunFolder(done / "run").load_state()
+    assert state is not None
+    assert state["step"] == 4
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    from defocus_ds_train.data.batches import Batches
+
+    with pytest.raises(DatasetError, match="batch = 8 does not divide into 3 processes"):
+        Batches(
+            toy_data().train,
+            device=torch.device("cpu"),
+            batch=8,
+            seed=0,
+            augment=True,
+            rank=0,
+            world=3,
+        )
+
+
+TASKS = (gradients, whole_run, stopped_run)
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for task, port in zip(TASKS, os.environ["PORTS"].split(), strict=True):
+        os.environ["MASTER_PORT"] = port
+        task(Path(sys.argv[1]))

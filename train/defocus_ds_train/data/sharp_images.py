@@ -1,0 +1,167 @@
+"""Random sharp crops of a folder of photographs, cut once into the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from defocus_ds.dataset.split import hash_fraction
+from defocus_ds.errors import CaptureUnreadable, DatasetError
+from defocus_ds.frames import UInt8Image
+from defocus_ds.stages.tile import luma
+from defocus_ds.store import sha256_file
+from defocus_ds_train.data.cache import CachedCrop, CropCache, Progress, cached_crops
+
+__all__ = ["ImageList", "cut_crops", "find_images", "open_images"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_MAX_PIXELS = 200_000_000
+_RULE = 1  # how positions are drawn; another rule is another cache
+
+
+@dataclass(frozen=True, slots=True)
+class ImageList:
+    """Usable images of a folder, in the order of a hash of their names and the seed.
+
+    Attributes:
+        root: the folder.
+        names: paths relative to it, with ``/``.
+        rejected: name -> why it cannot be used.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    rejected: dict[str, str]
+
+
+def find_images(root: Path, *, size: int, seed: int) -> ImageList:
+    """The images under a folder that are large enough for a crop; only headers are read.
+
+    Args:
+        root: searched with its subfolders; names that start with a dot are left out.
+        size: side of a crop in px.
+        seed: of the order.
+
+    Raises:
+        DatasetError: no such folder, or no usable image; the reasons are named.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: not a folder; the recipe needs a folder of sharp images.")
+    rejected: dict[str, str] = {}
+    names = []
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in relative.parts):
+            continue
+        if reason := _unusable(path, size):
+            rejected[relative.as_posix()] = reason
+        else:
+            names.append(relative.as_posix())
+    if not names:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(rejected.items())[:5])
+        raise DatasetError(
+            f"{root}: no image of {size}x{size} px or more ({reasons or 'no image at all'}). "
+            f"Known kinds: {' '.join(SUFFIXES)}."
+        )
+    names.sort(key=lambda name: (hash_fraction(seed, name), name))
+    return ImageList(root, tuple(names), rejected)
+
+
+def open_images(
+    root: Path,
+    names: Sequence[str],
+    *,
+    size: int,
+    per_image: int,
+    seed: int,
+    cache: Path,
+    progress: Progress | None = None,
+) -> CropCache:
+    """``per_image`` random crops of each image, in order; ``blurred`` is None.
+
+    Args:
+        root: the folder.
+        names: of the images, relative to it.
+        size: side of a crop in px.
+        per_image: crops an image; they may overlap.
+        seed: of their positions; an image's crops depend on its name, not on the other images.
+        cache: folder of all caches.
+        progress: called with (done, total, label) while they are cut.
+
+    Raises:
+        DatasetError: an image that cannot be decoded.
+    """
+    content = {name: sha256_file(root / name) for name in names}
+    table = {
+        "rule": _RULE,
+        "size": size,
+        "per_image": per_image,
+        "seed": seed,
+        "images": list(content.items()),
+    }
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False)
+    return cached_crops(
+        cache,
+        hashlib.sha256(text.encode()).hexdigest(),
+        count=per_image * len(names),
+        size=size,
+        paired=False,
+        crops=lambda: _cut_all(root, names, size, per_image, seed),
+        progress=progress,
+    )
+
+
+def cut_crops(image: UInt8Image, *, size: int, count: int, rng: np.random.Generator) -> UInt8Image:
+    """Crops at uniformly random places.
+
+    Args:
+        image: (H, W) uint8, both at least ``size``.
+        size: side in px.
+        count: how many.
+        rng: draws the places.
+
+    Returns:
+        (count, size, size) uint8.
+    """
+    height, width = image.shape
+    ys = rng.integers(0, height - size + 1, count)
+    xs = rng.integers(0, width - size + 1, count)
+    return np.stack([image[y : y + size, x : x + size] for y, x in zip(ys, xs, strict=True)])
+
+
+def _cut_all(
+    root: Path, names: Sequence[str], size: int, per_image: int, seed: int
+) -> Iterator[CachedCrop]:
+    from defocus_ds.stages.decode_image import decode_image
+
+    for name in names:
+        path = root / name
+        try:
+            image = luma(decode_image(path, path.read_bytes()))
+        except (CaptureUnreadable, OSError) as error:
+            raise DatasetError(f"{path}: {error} Or move it out of the folder.") from error
+        name_seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+        rng = np.random.default_rng([seed, name_seed])
+        for crop in cut_crops(image, size=size, count=per_image, rng=rng):
+            yield CachedCrop(name, crop, None)
+
+
+def _unusable(path: Path, size: int) -> str | None:
+    """Why an image's header rules it out; None when it does not."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"not readable ({type(error).__name__})"
+    if width * height > _MAX_PIXELS:
+        return f"{width}x{height} px, limit {_MAX_PIXELS}"
+    if min(width, height) < size:
+        return f"{width}x{height} px is smaller than a crop of {size}"
+    return None

@@ -1,0 +1,65 @@
+"""Where a run computes and with how many bits: chosen from what the machine has."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from defocus_ds.errors import InputError
+
+__all__ = ["DEVICES", "autocast", "choose_compile", "choose_device", "choose_precision"]
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str = "auto", *, index: int = 0) -> torch.device:
+    """The device of that name; "auto" takes CUDA, else Apple's MPS, else the CPU.
+
+    Args:
+        name: one of `DEVICES`.
+        index: which GPU, where there are several.
+
+    Raises:
+        InputError: unknown, or this machine or this build of torch has none.
+    """
+    if name not in DEVICES:
+        raise InputError(f"device {name!r}: one of {', '.join(DEVICES)}.")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, present in there.items() if present), "cpu")
+    if not there.get(name, True):
+        raise InputError(
+            f"device {name}: torch {torch.__version__} finds none here; give --device cpu, or "
+            "install a build of torch for it."
+        )
+    return torch.device(name, index) if name == "cuda" else torch.device(name)
+
+
+def choose_precision(asked: str, device: torch.device) -> str:
+    """ "fp32", "bf16" or "fp16"; "auto" takes bf16 on a GPU that has it, else fp32.
+
+    Raises:
+        InputError: the device cannot compute in it.
+    """
+    if asked == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if asked == "fp16" and device.type == "cpu":
+        raise InputError("precision fp16 needs a GPU; on the CPU give --set precision=fp32.")
+    if asked == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise InputError("precision bf16: this GPU has none; give --set precision=fp16.")
+    return asked
+
+
+def choose_compile(asked: str, device: torch.device) -> str:
+    """ "off", "default" or "reduce-overhead"; "auto" takes the last on CUDA, else "off"."""
+    if asked == "auto":
+        return "reduce-overhead" if device.type == "cuda" else "off"
+    return asked
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Context in which convolutions compute in ``precision``; a no-op for fp32."""
+    half = _HALF.get(precision)
+    return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)

@@ -1,0 +1,143 @@
+"""One process or several under torchrun: the group, and what has to agree across it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from defocus_ds_train.device import choose_device
+
+__all__ = ["Group", "SharedBatchNorm", "process_group", "torchrun_rank"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """This process (``rank`` of ``world``), and the device that is its own."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model as the group trains it: gradients averaged, batch statistics of the whole
+        batch.  Its parameters and buffers stay those of ``model``, under the same names."""
+        if self.world == 1:
+            return model
+        _share_statistics(model)
+        # buffers are equal everywhere already: their statistics are those of the whole batch
+        return DistributedDataParallel(model, broadcast_buffers=False)
+
+    def without_sync(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Context for all parts of a batch but the last: gradients stay here for now."""
+        if isinstance(model, DistributedDataParallel):
+            held: AbstractContextManager[None] = model.no_sync()
+            return held
+        return nullcontext()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the processes; the same bits in each."""
+        return values if self.world == 1 else self.sum(values) / self.world
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over the processes; the same bits in each."""
+        if self.world == 1:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
+
+
+@contextmanager
+def process_group(device: str = "auto") -> Iterator[Group]:
+    """The group that torchrun started this process in, or a group of one.
+
+    Args:
+        device: as in `choose_device`; every process of a machine takes a GPU of its own.
+
+    Raises:
+        InputError: no such device.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Group(0, 1, choose_device(device))
+        return
+    rank = torchrun_rank()
+    place = choose_device(device, index=int(os.environ.get("LOCAL_RANK", "0")))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Group(rank, world, place)
+    finally:
+        dist.destroy_process_group()
+
+
+def torchrun_rank() -> int:
+    """Rank of this process; 0 outside torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over the batches of all processes, on any device.
+
+    `torch.nn.SyncBatchNorm` does this on GPUs only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same; in training, statistics are those of the whole group."""
+        if not self.training:
+            normalised: Tensor = super().forward(x)
+            return normalised
+        # its backward sums the gradients over the processes too
+        from torch.distributed.nn.functional import all_reduce
+
+        values = x.float()
+        count = torch.full((1,), float(values.numel() // values.shape[1]), device=x.device)
+        moments: Tensor = all_reduce(torch.cat([values.sum((0, 2, 3)), count]))  # type: ignore[no-untyped-call]
+        total = moments[-1]
+        mean = moments[:-1] / total
+        centred = values - mean[:, None, None]
+        squares: Tensor = all_reduce(centred.square().sum((0, 2, 3)))  # type: ignore[no-untyped-call]
+        variance = squares / total
+        self._remember(mean.detach(), variance.detach(), total.detach())
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+        assert self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * total / (total - 1), self.momentum)
+
+
+def _share_statistics(model: nn.Module) -> None:
+    """Replace every batch normalisation in place, keeping its parameters and buffers."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    kind = nn.SyncBatchNorm if on_gpu else SharedBatchNorm
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                shared = kind(child.num_features, eps=child.eps, momentum=child.momentum)
+                for key, value in (*child._parameters.items(), *child._buffers.items()):
+                    setattr(shared, key, value)
+                setattr(module, name, shared)
