@@ -23,6 +23,7 @@ from defocus_ds.dataset.pixels import pixels_sha256
 from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
 from defocus_ds.measure.sharpness import sharpness_q
+from defocus_ds.stages.register.radius_map import RadiusMap
 from defocus_ds.store import sha256_file
 from defocus_ds_cli.main import cli
 
@@ -112,6 +113,55 @@ def test_the_blur_radius_of_a_crop_is_that_of_its_place(dataset: Path) -> None:
     for row in rows_of(dataset):
         expected = 1 + (row["x"] + 31.5) / 100 if row["scene"] == "scene00" else 2.0
         assert row["blur_radius_px"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_radius_confidence_and_spread_of_a_crop_come_from_the_map(dataset: Path) -> None:
+    """Five columns of 64 px: 2 px on the left, 4 px from the third on, the last one unknown."""
+    radius = np.repeat([[2.0, 2, 4, 4, np.nan]], 4, axis=0)
+    radii = RadiusMap(radius, 0 * radius + 0.05, 0 * radius)
+    record = json.dumps({"radius_map": radii.to_record()})
+    change_rows(dataset, "scene00", Level.LOW, alignment=record)
+    report = crop(dataset, level="low", size=96, stride=32)
+    found = {row["x"]: row for row in rows_of(dataset) if row["scene"] == "scene00"}
+    assert found[32]["blur_radius_px"] == pytest.approx(2.0)
+    assert found[32]["blur_radius_confidence"] == pytest.approx(0.96, abs=0.01)
+    assert found[32]["blur_radius_spread_px"] == pytest.approx(0.0, abs=1e-6)
+    # a third of it on the left
+    assert found[96]["blur_radius_px"] == pytest.approx(10 / 3, abs=0.01)
+    assert found[96]["blur_radius_spread_px"] == pytest.approx(2 * 2**0.5 / 3, abs=0.01)
+    # two thirds of it over the unknown column
+    assert found[224 - 32]["blur_radius_confidence"] == pytest.approx(0.96 * 2 / 3, abs=0.01)
+    (note,) = (note for note in report.notes if "radius map" in note)
+    assert "2 of 3 pairs have no radius map (scene01/low, scene02/low)" in note
+
+
+def test_without_a_map_the_confidence_is_not_recorded(dataset: Path) -> None:
+    crop(dataset, level="low")
+    for row in rows_of(dataset):
+        assert row["blur_radius_confidence"] is None
+        assert row["blur_radius_spread_px"] is None
+
+
+def test_where_the_map_knows_nothing_the_pairs_radius_stands_in(dataset: Path) -> None:
+    nothing = np.full((4, 5), np.nan)
+    record = {"radius_map": RadiusMap(nothing, nothing, nothing).to_record()}
+    change_rows(dataset, "scene00", Level.LOW, alignment=json.dumps(record))
+    crop(dataset, level="low")
+    for row in rows_of(dataset):
+        if row["scene"] == "scene00":
+            assert (row["blur_radius_px"], row["blur_radius_confidence"]) == (2.0, 0.0)
+            assert row["blur_radius_spread_px"] is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["x", {}, RadiusMap(*[np.ones((2, 2))] * 3).to_record()],
+    ids=["text", "empty", "small"],
+)
+def test_a_radius_map_that_is_not_one_is_refused(dataset: Path, record: object) -> None:
+    change_rows(dataset, "scene00", Level.LOW, alignment=json.dumps({"radius_map": record}))
+    with pytest.raises(DatasetError, match="scene00/low: alignment: radius map"):
+        crop(dataset, level="low")
 
 
 @pytest.mark.parametrize("grid", ["x", [[1, 2]], [[0, 0, "a", 0, 1]], [3], [[0, 0, 10**400, 0, 1]]])

@@ -148,6 +148,20 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
         load_crops(copy, level="low", split="train")
 
 
+def test_shards_from_before_radius_maps_are_read(copy: Path) -> None:
+    later = ["blur_radius_confidence", "blur_radius_spread_px"]
+    for shard in (copy / "low").glob("train-*"):
+        pq.write_table(pq.read_table(shard).drop_columns(later), shard, row_group_size=32)
+    crops = load_crops(copy, level="low", split="train", check=True)
+    assert len(crops) > 200
+    assert [crops[40].row[name] for name in later] == [None, None]
+    assert crops[40].row["blur_radius_px"] == 2.0
+    for shard in (copy / "low").glob("train-*"):
+        pq.write_table(pq.read_table(shard).drop_columns(["q_sharp"]), shard)
+    with pytest.raises(DatasetError, match="column 'q_sharp' is missing"):
+        load_crops(copy, level="low", split="train")
+
+
 def test_shards_of_two_runs_are_refused(copy: Path) -> None:
     shard = sorted((copy / "low").glob("train-*"))[0]
     shutil.copy(shard, copy / "low/train-00000-of-00009.parquet")

@@ -15,6 +15,7 @@ from defocus_ds.config import RegisterConfig
 from defocus_ds.frames import Reject
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register import register
+from defocus_ds.stages.register.doubts import Doubts
 from defocus_ds.stages.register.verdict import judge
 
 UInt8 = npt.NDArray[np.uint8]
@@ -119,6 +120,10 @@ GOOD = {
         ({"converged": False}, "diverged"),
         ({"radius_px": 48.0}, "radius"),
         ({"role_ratio": 3.0}, "roles"),
+        ({"doubts": Doubts(contradicted=0.5)}, "contradicted"),
+        ({"doubts": Doubts(rival=0.9, rival_px=40.0)}, "ambiguous"),
+        ({"doubts": Doubts(stretch=1.0)}, "shaken"),
+        ({"doubts": Doubts(clipped=0.7)}, "clipped"),
         ({"warp": Warp.similarity((640, 480), scale=1.2)}, "scale"),
         ({"warp": Warp.similarity((640, 480), rotation_deg=7)}, "rotation"),
         ({"warp": Warp.similarity((640, 480), radial=0.03)}, "radial"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -20,10 +21,19 @@ from defocus_ds.dataset.manifest import write_scenes
 from defocus_ds.errors import DatasetError
 from defocus_ds.optics import Transfer
 from defocus_ds.report import report
-from defocus_ds.report.pairs import Shift, Trace, pair_view
-from defocus_ds.report.pictures import Tile, choose_tiles, encode_jpeg, model_of, overview
+from defocus_ds.report.maps import radius_plot, unexplained_plot
+from defocus_ds.report.pairs import Cell, Shift, Trace, pair_view
+from defocus_ds.report.pictures import (
+    Tile,
+    before_of,
+    choose_tiles,
+    encode_jpeg,
+    model_of,
+    overview,
+)
 from defocus_ds.report.plots import shift_plot, trace_plot
 from defocus_ds.resample import resample
+from defocus_ds.stages.register.radius_map import RadiusMap
 from defocus_ds.store import sha256_file, write_json
 
 Bytes = npt.NDArray[np.uint8]
@@ -59,6 +69,16 @@ def row_of(dataset: Path, scene: str, level: str, image: Bytes, **more: Any) -> 
     return base | more
 
 
+def radius_map(radius_px: float) -> RadiusMap:
+    """A frame of 320 x 240: half a pixel more in the last column, the first node unknown."""
+    radius = np.full((4, 5), radius_px)
+    radius[:, -1] += 0.5
+    deviation = np.full((4, 5), 0.03)
+    deviation[2, 2] = 3.0
+    radius[0, 0] = deviation[0, 0] = np.nan
+    return RadiusMap(radius, deviation, 0 * radius)
+
+
 def make_dataset(dataset: Path, pair: TruePair, scenes: tuple[str, ...]) -> Path:
     """Scenes of one sharp and three registered images; the last scene's high pair failed."""
     registered = resample(pair.blurred, pair.warp)
@@ -81,6 +101,8 @@ def make_dataset(dataset: Path, pair: TruePair, scenes: tuple[str, ...]) -> Path
             alignment = {
                 "ncc": 0.99 - index / 100,
                 "residual_grid": [[x, y, 0.02, -0.01, 0.9] for x in (40, 160) for y in (40, 160)],
+                "unexplained_grid": [[40, 40, 0.02], [160, 40, 0.9], [160, 160, 0.0]],
+                "radius_map": radius_map(3.0 + index).to_record(),
                 "trace": {"1/4": [-0.2, -0.5, -0.6], "1/2": [-0.6, -0.65]},
             }
             rows.append(
@@ -275,6 +297,104 @@ def test_arrows_point_where_the_shift_points() -> None:
     calm = shift_plot([Shift(50, 50, 0.1, 0.0, 1.0)], size=(100, 100), limit_px=0.3)
     assert "far" not in calm.split("</style>")[1]
     assert "no residual shift" in shift_plot([], size=(100, 100))
+
+
+def test_an_arrow_of_stated_length_gives_the_scale() -> None:
+    shifts = [Shift(20, 20, 0.03, 0.0, 1.0), Shift(60, 60, 0.05, 0.0, 1.0)]
+    svg = shift_plot(shifts, size=(100, 80), limit_px=0.04, area=(2, 3, 98, 77))
+    drawn, scale = re.findall(r'd="M[\d.]+ [\d.]+l([\d.]+) ', svg)[1:]
+    stated = re.search(r">([\d.]+) px, magnified ([\d.]+) times; 1 of 2 above 0.04 px", svg)
+    assert stated is not None
+    assert float(scale) / float(stated[1]) == pytest.approx(float(drawn) / 0.05, rel=0.02)
+    assert float(stated[2]) == pytest.approx(float(drawn) / 0.05 / 4.2, rel=0.02)
+    outline = re.search(r'class="valid" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', svg)
+    assert outline is not None
+    assert [float(v) for v in outline.groups()] == pytest.approx([8.4, 12.6, 403.2])
+    assert "1 point," in shift_plot(shifts[:1], size=(100, 80))
+    assert 'class="valid"' not in shift_plot(shifts, size=(100, 80))
+
+
+def pixels_of(svg: str) -> npt.NDArray[np.uint8]:
+    """The first picture inside an SVG, (rows, columns, 4) RGBA."""
+    found = re.search(r"data:image/png;base64,([A-Za-z0-9+/=]+)", svg)
+    assert found is not None
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(found[1]), np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.asarray(image, np.uint8)[..., [2, 1, 0, 3]]
+
+
+def test_a_radius_map_is_drawn_node_by_node() -> None:
+    svg = radius_plot(radius_map(3.0), size=(320, 240), area=(4, 4, 310, 230))
+    image = pixels_of(svg)
+    assert image.shape == (4, 5, 4)
+    assert image[0, 0, 3] == 0  # unknown
+    assert (image[1:, :, 3] == 255).all()
+    low, high, unsure = image[3, 0, :3], image[3, 4, :3], image[2, 2, :3]
+    assert low[2] > low[1] > 0  # violet
+    assert min(high[:2]) > 2 * high[2]  # yellow
+    assert np.ptp(unsure.astype(int)) < 5  # grey
+    assert "3.00 px" in svg
+    assert "3.50 px" in svg
+    assert 'class="valid"' in svg
+    assert "no radius map was recorded" in radius_plot(None, size=(320, 240), area=None)
+    nothing = RadiusMap(*[np.full((4, 5), np.nan)] * 3)
+    assert "no blur radius could be measured" in radius_plot(nothing, size=(320, 240), area=None)
+
+
+def test_unexplained_cells_are_drawn_in_their_places() -> None:
+    cells = [Cell(40, 40, 0.0), Cell(120, 40, 1.7), Cell(280, 200, 0.5)]
+    svg = unexplained_plot(cells, size=(320, 240), area=None)
+    image = pixels_of(svg)
+    assert image.shape == (2, 4, 4)  # 80 x 160 px are the smallest gaps between cells
+    assert (image[..., 3] > 0).sum() == 3
+    clean, foreign, half = image[0, 0, :3], image[0, 1, :3], image[1, 3, :3]
+    assert foreign[0] > 2 * foreign[1]
+    assert clean[1] > clean[0]
+    assert np.allclose(half, (clean.astype(float) + foreign) / 2, atol=1)
+    assert "3 cells, worst 1.70" in svg
+    assert "1 cell," in unexplained_plot(cells[:1], size=(320, 240), area=None)
+    assert "no cell was textured" in unexplained_plot([], size=(320, 240), area=None)
+
+
+def test_the_page_shows_the_maps_and_the_valid_area(dataset: Path, page: Page) -> None:
+    sources = page.attributes("img", "src")
+    for name in ("residual-shift", "blur-radius", "unexplained-contrast", "registration-metric"):
+        assert sum(source.endswith(f"-{name}.svg") for source in sources) == 5
+    assert "100" not in page.attributes("span", "style")[0]
+    outlines = [a for t, a in page.tags if t == "span" and a.get("class") == "valid"]
+    assert len(outlines) == 5
+    assert outlines[0]["style"] == "left:1.25%;top:1.67%;right:3.12%;bottom:4.17%"
+
+
+def test_the_capture_before_registration_is_shown(pair: TruePair, page: Page) -> None:
+    assert sum(s.endswith("-before.jpg") for s in page.attributes("img", "src")) == 15
+    tile = Tile(100, 80, 96, 64, "here")
+    registered = resample(pair.blurred, pair.warp)
+    moved_back = before_of(registered, tile, pair.warp).astype(float)
+    as_shot = tile.cut(pair.blurred)
+    assert np.abs(moved_back - as_shot).mean() < 1.5
+    assert np.abs(tile.cut(registered).astype(float) - as_shot).mean() > 4
+
+
+def test_one_of_a_kind_is_not_called_many(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    assert "1 scene, 3 pairs:" in " ".join(Page(report(dataset)).text)
+
+
+def test_a_damaged_radius_map_shows_nothing(pair: TruePair) -> None:
+    row: dict[str, Any] = {"scene": "a", "level": "low", "verdict": "keep", "reasons": []}
+    row |= {"width": 320, "height": 240, "alignment": json.dumps({"radius_map": {"rows": 4}})}
+    assert pair_view(row).radii is None
+    other = json.dumps({"radius_map": radius_map(3.0).to_record()})
+    assert pair_view(row | {"alignment": other}).radii is not None
+    assert pair_view(row | {"alignment": other, "width": 999}).radii is None
+
+
+def test_the_refinement_is_shown_from_coarse_to_fine() -> None:
+    trace = {"refine 1/16": [2, 1], "refine 1/4": [2, 1], "multimodal 1": [2, 1]}
+    trace |= {"multimodal 2": [2, 1], "refine 1/8": [2, 1]}
+    row: dict[str, Any] = {"scene": "a", "level": "low", "verdict": "keep", "width": 1, "height": 1}
+    names = [t.name for t in pair_view(row | {"alignment": json.dumps({"trace": trace})}).traces]
+    assert names == ["multimodal 1", "multimodal 2", "refine 1/16", "refine 1/8", "refine 1/4"]
 
 
 def test_traces_are_drawn_from_first_to_last_and_escaped() -> None:

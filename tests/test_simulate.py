@@ -195,6 +195,20 @@ def test_sizes_the_camera_file_cannot_have_are_refused(
     assert not (tmp_path / "shoot").exists()
 
 
+def test_a_depth_out_of_range_is_refused(tmp_path: Path) -> None:
+    for depth in (-1.0, 4.5, float("nan")):
+        with pytest.raises(InputError, match=r"--depth .*: give 0 to 4"):
+            simulate(tmp_path / "s", scenes=1, size=TINY, depth=depth)
+
+
+def test_depth_is_a_parameter_of_the_shoot(tmp_path: Path) -> None:
+    simulate(tmp_path / "a", scenes=1, size=TINY, depth=2.0)
+    parameters = json.loads((tmp_path / "a/_truth/parameters.json").read_text())
+    assert parameters["depth"] == 2.0
+    with pytest.raises(ShootError, match="other parameters"):
+        simulate(tmp_path / "a", scenes=1, size=TINY)
+
+
 def test_a_size_of_another_camera_is_refused(tmp_path: Path) -> None:
     """3596x2360 raw pixels are an EOS 20D's: LibRaw would cut off that camera's border."""
     with pytest.raises(InputError, match="another camera"):

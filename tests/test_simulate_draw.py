@@ -51,6 +51,25 @@ def test_full_size_parameters_are_those_of_the_camera(index: int) -> None:
         assert ((gains >= 0.85) & (gains <= 1.15)).all()
 
 
+def test_depth_moves_the_planes_apart_and_nothing_else() -> None:
+    gentle = captures(5)
+    for depth in (0.0, 3.0):
+        hard = {c.level: c for c in draw_captures(3, "scene05", FULL_SIZE, taken=WHEN, depth=depth)}
+        for level in BLURRED_LEVELS:
+            assert hard[level].planes[0] == gentle[level].planes[0]
+            assert hard[level].light == gentle[level].light
+            far = gentle[level].planes[0].blur_radius_px
+            for ours, theirs in zip(hard[level].planes, gentle[level].planes, strict=True):
+                apart = theirs.blur_radius_px - far
+                assert ours.blur_radius_px - far == pytest.approx(depth * apart)
+    nearest = [
+        min(plane.blur_radius_px for plane in capture.planes)
+        for index in range(12)
+        for capture in draw_captures(3, f"scene{index:02d}", FULL_SIZE, taken=WHEN, depth=4.0)[1:]
+    ]
+    assert min(nearest) == 0.0  # in focus, never beyond
+
+
 def test_blur_grows_with_the_offset_at_every_size() -> None:
     for size in ((240, 160), (744, 496), (1488, 992), FULL_SIZE):
         radii = [captures(2, size)[level].planes[0].blur_radius_px for level in BLURRED_LEVELS]

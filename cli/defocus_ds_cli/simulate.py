@@ -57,6 +57,14 @@ def _parse_size(
     is_flag=True,
     help="Also write every blurred capture without its change of light, to score colour.",
 )
+@click.option(
+    "--depth",
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="How far the three depth planes lie apart, 0 to 4: multiplies their differences of blur "
+    "radius and their parallax. 1 is gentle, 3 is hard.",
+)
 @json_option
 def command(
     out: Path,
@@ -65,6 +73,7 @@ def command(
     seed: int,
     images: Path | None,
     references: bool,
+    depth: float,
     as_json: bool,
 ) -> None:
     """Write a focus-bracketed shoot into the folder OUT, every parameter of it known.
@@ -86,6 +95,7 @@ def command(
         seed=seed,
         images=images,
         references=references,
+        depth=depth,
         progress=progress,
     )
     if as_json:

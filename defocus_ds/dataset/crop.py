@@ -110,6 +110,7 @@ def crop(
             reasons = "; ".join(str(item) for item in left_out[:5])
             raise DatasetError(f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.")
         notes: list[str] = []
+        old = [str(built.pair) for built in pairs if built.radius_map is None]
         if manifest is not None:
             plan = plan_from_manifest(manifest, pairs, left_out, level=chosen)
             step = _Steps(progress, len(plan.pairs))
@@ -127,6 +128,12 @@ def crop(
                 dataset_digest=sha256_file(root / SCENES_NAME),
                 step=step,
             )
+            if old:
+                notes.append(
+                    f"{len(old)} of {len(pairs)} pairs have no radius map ({', '.join(old[:3])}"
+                    f"{', ...' if len(old) > 3 else ''}): the radii of their crops come from a "
+                    "coarse grid, without confidence. Build again to have maps."
+                )
             if tile.test_share > 0 and not plan.passed["test"]:
                 notes.append(f"no {level} crop is in test; more scenes give it some.")
         folder = root / "crops" / chosen.value

@@ -12,6 +12,7 @@ from typing import Any
 from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level, Pair, UInt8Image
+from defocus_ds.stages.register.radius_map import RadiusMap
 from defocus_ds.store import inside
 
 __all__ = ["BuiltPair", "LeftOut", "built_pairs"]
@@ -28,6 +29,7 @@ class BuiltPair:
         size: (width, height) in pixels of both.
         valid_area: (x0, y0, x1, y1) pixels, half-open.
         residual_grid: rows of x, y, dx, dy in pixels and confidence; may be empty.
+        radius_map: blur radius every 64 px; None in datasets from before it was measured.
         radius_grid: rows of x, y, blur radius in pixels and confidence; may be empty.
         residual_px, blur_radius_px: of the pair.
     """
@@ -40,6 +42,7 @@ class BuiltPair:
     size: tuple[int, int]
     valid_area: tuple[int, int, int, int]
     residual_grid: tuple[tuple[float, ...], ...]
+    radius_map: RadiusMap | None
     radius_grid: tuple[tuple[float, ...], ...]
     residual_px: float
     blur_radius_px: float
@@ -117,6 +120,7 @@ def _built(
         )
     x0, y0, x1, y1 = blurred["valid_area"]
     record = json.loads(blurred["alignment"] or "{}")
+    radii = record.get("radius_map")
     return BuiltPair(
         pair,
         inside(root, sharp["image"]),
@@ -126,10 +130,21 @@ def _built(
         size,
         (x0, y0, x1, y1),
         tuple(_grid(f"{root}: {pair}", record, "residual_grid", 5)),
+        None if radii is None else _radius_map(f"{root}: {pair}", radii, size),
         tuple(_grid(f"{root}: {pair}", record, "radius_grid", 4)),
         blurred["residual_px"],
         blurred["blur_radius_px"],
     )
+
+
+def _radius_map(where: str, record: Any, size: tuple[int, int]) -> RadiusMap:
+    """The map of an alignment record, which must be one of this frame."""
+    try:
+        found = RadiusMap.from_record(record)
+        found.check_frame(size)
+    except DatasetError as error:
+        raise DatasetError(f"{where}: alignment: {error}") from error
+    return found
 
 
 def _grid(

@@ -218,9 +218,7 @@ def _rows(built: BuiltPair, tiles: Tiles, indices: Any, split: str) -> Any:
     """Arrow table of the chosen crops: place, blur radius and residual there."""
     n = len(indices)
     xy = tiles.xy[indices]
-    centres = xy + (tiles.size - 1) / 2
-    nodes = np.array(built.radius_grid, np.float64).reshape(-1, 4)
-    radius = local_value(nodes, centres, fallback=built.blur_radius_px)
+    radius, confidence, spread = _radii(built, xy, tiles.size)
     return pa.table(
         {
             "scene": pa.array([built.pair.scene] * n, pa.string()),
@@ -230,9 +228,28 @@ def _rows(built: BuiltPair, tiles: Tiles, indices: Any, split: str) -> Any:
             "y": pa.array(xy[:, 1], pa.int32()),
             "size": pa.array([tiles.size] * n, pa.int32()),
             "blur_radius_px": pa.array(radius, pa.float64()),
+            "blur_radius_confidence": pa.array(confidence, pa.float64(), from_pandas=True),
+            "blur_radius_spread_px": pa.array(spread, pa.float64(), from_pandas=True),
             "residual_px": pa.array(tiles.residual_px[indices], pa.float64()),
         }
     )
+
+
+def _radii(built: BuiltPair, xy: Any, size: int) -> tuple[Any, Any, Any]:
+    """(N,) blur radius, confidence and spread of crops; NaN where the dataset does not say.
+
+    Without a map, as in datasets of earlier versions, the coarse grid of the local checks gives
+    the radius.  Where neither knows, it is the pair's.
+    """
+    if built.radius_map is not None:
+        found = built.radius_map.over(xy, size)
+        known = found.confidence > 0
+        radius = np.where(known, found.radius_px, built.blur_radius_px)
+        return radius, found.confidence, found.spread_px
+    nodes = np.array(built.radius_grid, np.float64).reshape(-1, 4)
+    radius = local_value(nodes, xy + (size - 1) / 2, fallback=built.blur_radius_px)
+    unknown = np.full(len(xy), np.nan)
+    return radius, unknown, unknown
 
 
 def _record(path: Path, metadata: dict[bytes, bytes] | None) -> dict[str, Any]:

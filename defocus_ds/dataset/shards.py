@@ -55,6 +55,8 @@ _PLACE = [
 ]
 _MEASURED = [
     pa.field("blur_radius_px", pa.float64(), nullable=False),
+    pa.field("blur_radius_confidence", pa.float64()),
+    pa.field("blur_radius_spread_px", pa.float64()),
     pa.field("q_sharp", pa.float64(), nullable=False),
     pa.field("q_blurred", pa.float64(), nullable=False),
     pa.field("residual_px", pa.float64(), nullable=False),

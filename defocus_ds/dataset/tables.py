@@ -35,6 +35,8 @@ _MAX_THRIFT_ITEMS = 10_000_000
 # rows decoded before their size is looked at
 _BATCH_ROWS = 4096
 _TEXT_BYTES = 1 << 16
+# columns that came later: files from before them read as null there
+_LATER = frozenset({"blur_radius_confidence", "blur_radius_spread_px"})
 _LONG_BYTES = {
     "development": 1 << 22,
     "colour": 1 << 22,
@@ -93,7 +95,7 @@ def open_table(path: Path, schema: Any) -> Any:
 
     Returns:
         A `pyarrow.parquet.ParquetFile` that verifies page checksums, for `read_group`: read by
-        itself it gives texts as dictionaries.
+        itself it gives texts as dictionaries.  Columns that the format gained later may be absent.
 
     Raises:
         DatasetError: missing, damaged, another schema (the column is named), or too large.
@@ -129,9 +131,13 @@ def read_group(file: Any, group: int, *, path: Path, schema: Any) -> Any:
     """
     where = f"{path}: row group {group}"
     left = _MAX_GROUP_BYTES
-    columns = []
+    columns: list[Any] = []
     try:
         for field in schema:
+            if field.name not in file.schema_arrow.names:
+                columns.append(pa.nulls(len(columns[0]), field.type))
+                left -= columns[-1].nbytes
+                continue
             chunks = []
             for batch in file.iter_batches(
                 _BATCH_ROWS, row_groups=[group], columns=[field.name], use_threads=False
@@ -203,6 +209,8 @@ def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
 
 def _check_schema(path: Path, found: Any, schema: Any) -> None:
     for name in schema.names:
+        if name in _LATER and name not in found.names:
+            continue
         if found.names.count(name) != 1:
             raise DatasetError(f"{path}: column {name!r} is missing; was it written by this tool?")
         if found.field(name).type != schema.field(name).type:

@@ -33,6 +33,7 @@ __all__ = ["CropChecker"]
 
 _COLUMNS = [name for name in MANIFEST_SCHEMA.names if name in CROP_SCHEMA.names]
 _MEASURED = ("blur_radius_px", "q_sharp", "q_blurred", "residual_px")
+_NULLABLE = ("blur_radius_confidence", "blur_radius_spread_px")
 
 
 class CropChecker:
@@ -237,7 +238,7 @@ class CropChecker:
         if place in self._places:
             self._findings.add(name, f"{where}: a crop of its own", f"{place} for the second time")
         self._places.add(place)
-        for column in _MEASURED:
+        for column in (*_MEASURED, *(name for name in _NULLABLE if row[name] is not None)):
             value = row[column]
             if not (value is not None and math.isfinite(value) and value >= 0):
                 self._findings.add(name, f"{where}: {column} finite and >= 0", repr(value))

@@ -61,7 +61,7 @@
     const out = boxes.filter((box) => box.checked).map((box) => box.dataset.pair);
     for (const box of boxes) box.closest("tr").classList.toggle("out", box.checked);
     panel.hidden = out.length === 0;
-    document.getElementById("decided").textContent = out.length;
+    document.getElementById("decided").textContent = `${out.length} pair${out.length === 1 ? "" : "s"}`;
     document.getElementById("command").value =
       `defocus-ds build SHOOT -o ${quote(document.body.dataset.dataset)} ` +
       out.map((pair) => `--skip ${quote(pair)}`).join(" ");

@@ -17,12 +17,13 @@ __all__ = ["ScenePictures", "TilePictures", "render_page"]
 
 @dataclass(frozen=True, slots=True)
 class TilePictures:
-    """One tile of one pair at full resolution: three file names in the scene's folder."""
+    """One tile of one pair at full resolution: file names in the scene's folder."""
 
     tile: Tile
     sharp: str
     blurred: str
     model: str
+    before: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ _MEANINGS = {
     "ΔE before": "mean CIEDE2000 of the captures, locally averaged and blur-matched, as shot",
     "ΔE after": "the same after colour matching",
 }
+
+
+# as they follow each other; `review` draws them under these names
+_PLOTS = ("residual shift", "blur radius", "unexplained contrast", "registration metric")
 
 
 def render_page(
@@ -110,6 +115,7 @@ def render_page(
 
 _VIEW_BAR = """<fieldset class="views"><legend>Tiles show</legend>
 <label><input type="radio" name="view" value="slide" checked> sharp | blurred</label>
+<label><input type="radio" name="view" value="before"> sharp | blurred before registration</label>
 <label><input type="radio" name="view" value="model"> sharp blurred by the model | blurred</label>
 <label><input type="radio" name="view" value="difference"> their difference × 4</label>
 <label><input type="radio" name="view" value="anaglyph"> model red, blurred cyan</label>
@@ -118,7 +124,7 @@ Against it a shift shows as a coloured or bright rim, a wrong radius as a halo, 
 a black difference, or grey without colours, means that the pair is explained.</p></fieldset>"""
 
 _DECISIONS = """<aside class="decisions" aria-live="polite" hidden>
-<p><strong id="decided">0</strong> pairs marked to leave out. Build again with:</p>
+<p><strong id="decided">0 pairs</strong> marked to leave out. Build again with:</p>
 <textarea id="command" readonly rows="2" aria-label="Command"></textarea>
 <button type="button" id="copy">Copy</button> <button type="button" id="clear">Clear all</button>
 </aside>"""
@@ -137,12 +143,17 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
     ]
     items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in details)
     return (
-        f"<header><h1>{escape(title)}</h1><p>Scenes: {scenes}. Pairs: {len(pairs)}, "
+        f"<header><h1>{escape(title)}</h1><p>{_counted(scenes, 'scene')}, "
+        f"{_counted(len(pairs), 'pair')}: "
         f'<span class="verdict keep">{counts["keep"]} kept</span>, '
         f'<span class="verdict reject">{counts["reject"]} rejected</span>, '
         f'<span class="verdict failed">{counts["failed"]} failed</span></p>'
         f"<details><summary>How it was built</summary><dl>{items}</dl></details></header>"
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _table(pairs: Sequence[PairView], numbers: Mapping[str, int]) -> str:
@@ -188,8 +199,10 @@ def _verdict(pair: PairView) -> str:
 
 
 def _scene(number: int, scene: str, pairs: Iterable[PairView], pictures: ScenePictures) -> str:
+    pairs = list(pairs)
+    outlines = {pair.level: _outline(pair) for pair in pairs}
     thumbnails = "".join(
-        _image(pictures, name, f"{scene}, {level}", caption=level)
+        _image(pictures, name, f"{scene}, {level}", caption=level, over=outlines.get(level, ""))
         for level in Level
         if (name := pictures.overviews.get(level))
     )
@@ -214,7 +227,9 @@ def _pair(number: int, pair: PairView, pictures: ScenePictures) -> str:
     )
     plots = "".join(
         _image(pictures, name, f"{pair.name}, {label}", caption=label, kind="plot")
-        for label, name in sorted(pictures.plots.get(pair.level, {}).items())
+        for label, name in sorted(
+            pictures.plots.get(pair.level, {}).items(), key=lambda item: _PLOTS.index(item[0])
+        )
     )
     return (
         f'<article id="s{number}-{pair.level}"><h3>{pair.level} {_verdict(pair)}</h3>'
@@ -223,13 +238,30 @@ def _pair(number: int, pair: PairView, pictures: ScenePictures) -> str:
     )
 
 
+def _outline(pair: PairView) -> str:
+    """The valid area over a picture of the whole frame."""
+    if pair.valid_area is None or min(pair.size) < 1:
+        return ""
+    (x0, y0, x1, y1), (width, height) = pair.valid_area, pair.size
+    sides = {"left": x0 / width, "top": y0 / height}
+    sides |= {"right": 1 - x1 / width, "bottom": 1 - y1 / height}
+    style = ";".join(f"{name}:{100 * part:.2f}%" for name, part in sides.items())
+    return f'<span class="valid" style="{style}" title="valid area"></span>'
+
+
 def _image(
-    pictures: ScenePictures, name: str, alt: str, *, caption: str, kind: str = "thumb"
+    pictures: ScenePictures,
+    name: str,
+    alt: str,
+    *,
+    caption: str,
+    kind: str = "thumb",
+    over: str = "",
 ) -> str:
     source = escape(f"{pictures.folder}/{name}")
     return (
         f'<figure class="{kind}"><a href="{source}"><img loading="lazy" src="{source}" '
-        f'alt="{escape(alt)}"></a><figcaption>{escape(caption)}</figcaption></figure>'
+        f'alt="{escape(alt)}">{over}</a><figcaption>{escape(caption)}</figcaption></figure>'
     )
 
 
@@ -243,9 +275,9 @@ def _tile(pictures: ScenePictures, entry: TilePictures, label: str) -> str:
             f'width="{tile.width}" height="{tile.height}"></div>'
         )
 
-    layers = (
-        layer("sharp", entry.sharp) + layer("model", entry.model) + layer("blurred", entry.blurred)
-    )
+    layers = layer("sharp", entry.sharp) + layer("model", entry.model)
+    layers += layer("before", entry.before) if entry.before else ""
+    layers += layer("blurred", entry.blurred)
     return (
         f'<figure class="tile" style="--w:{tile.width};--h:{tile.height}">'
         f'<div class="stack">{layers}<div class="bar"></div></div>'

@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
-from defocus_ds.optics import Transfer
+from defocus_ds.optics import Transfer, Warp
+from defocus_ds.stages.register.radius_map import RadiusMap
 
-__all__ = ["PairView", "Shift", "Trace", "pair_view"]
+__all__ = ["Area", "Cell", "PairView", "Shift", "Trace", "pair_view"]
+
+Area = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,15 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """``share`` of the contrast around (x, y) that the pair's one map does not explain."""
+
+    x: float
+    y: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """How one stage of the registration converged: its metric by iteration."""
 
@@ -42,7 +55,8 @@ class PairView:
     """One pair as a reviewer needs it; figures are None where the build has none.
 
     ``colour_before`` and ``colour_after`` are the low-pass CIEDE2000 differences that colour
-    matching recorded; ``size`` is (width, height) of the sharp frame in px, (0, 0) if unknown.
+    matching recorded; ``size`` is (width, height) of the sharp frame in px, (0, 0) if unknown;
+    ``warp`` is the map that the image was resampled through.
     """
 
     scene: str
@@ -59,7 +73,10 @@ class PairView:
     ncc: float | None
     colour_before: float | None
     colour_after: float | None
+    warp: Warp | None
     shifts: tuple[Shift, ...]
+    unexplained: tuple[Cell, ...]
+    radii: RadiusMap | None
     traces: tuple[Trace, ...]
 
     @property
@@ -73,6 +90,7 @@ def pair_view(row: Mapping[str, Any]) -> PairView:
     difference = _record(row.get("colour")).get("ciede2000")
     difference = difference if isinstance(difference, dict) else {}
     area = row.get("valid_area")
+    size = (int(row["width"] or 0), int(row["height"] or 0))
     return PairView(
         scene=row["scene"],
         level=Level(row["level"]),
@@ -80,7 +98,7 @@ def pair_view(row: Mapping[str, Any]) -> PairView:
         reasons=tuple(row.get("reasons") or ()),
         image=row.get("image"),
         image_sha256=row.get("image_sha256"),
-        size=(int(row["width"] or 0), int(row["height"] or 0)),
+        size=size,
         transfer=Transfer(row.get("transfer") or Transfer.SRGB),
         valid_area=None
         if area is None
@@ -90,7 +108,10 @@ def pair_view(row: Mapping[str, Any]) -> PairView:
         ncc=_number(alignment.get("ncc")),
         colour_before=_number(difference.get("before")),
         colour_after=_number(difference.get("after")),
-        shifts=tuple(_shifts(alignment.get("residual_grid"))),
+        warp=_warp(row, size),
+        shifts=tuple(Shift(*v) for v in _points(alignment.get("residual_grid"), 5)),
+        unexplained=tuple(Cell(*v) for v in _points(alignment.get("unexplained_grid"), 3)),
+        radii=_radii(alignment.get("radius_map"), size),
         traces=tuple(_traces(alignment.get("trace"))),
     )
 
@@ -114,16 +135,42 @@ def _numbers(values: Any) -> tuple[float, ...]:
     return tuple(v for v in found if v is not None)
 
 
-def _shifts(grid: Any) -> Iterator[Shift]:
+def _points(grid: Any, length: int) -> Iterator[tuple[float, ...]]:
     for point in grid if isinstance(grid, list) else ():
         values = _numbers(point)
-        if len(values) == 5:  # a point without texture has no shift, and is not drawn
-            yield Shift(*values)
+        if len(values) == length:  # a point that was not measured is not drawn
+            yield values
+
+
+def _warp(row: Mapping[str, Any], size: tuple[int, int]) -> Warp | None:
+    numbers, radial = _numbers(row.get("matrix")), _number(row.get("radial"))
+    if len(numbers) != 6 or radial is None or min(size) < 1:
+        return None
+    a, b, c, d, e, f = numbers
+    return Warp(((a, b, c), (d, e, f)), radial, size)
+
+
+def _radii(record: Any, size: tuple[int, int]) -> RadiusMap | None:
+    if not isinstance(record, dict):
+        return None
+    try:
+        found = RadiusMap.from_record(record)
+        found.check_frame(size)
+    except DatasetError:
+        return None
+    return found
+
+
+def _turn(entry: tuple[str, Any]) -> tuple[str, int, str]:
+    """Order of a stage: ``refine 1/8`` comes before ``refine 1/4``."""
+    stage, _, factor = entry[0].partition(" 1/")
+    return (stage, -int(factor), "") if factor.isdecimal() else (stage, 0, factor)
 
 
 def _traces(trace: Any) -> Iterator[Trace]:
     """From ``{name: values}`` or ``[{"name" or "stage": name, "values": values}]``."""
-    entries = trace.items() if isinstance(trace, dict) else []
+    # a record's keys are sorted; the refinement goes from coarse to fine
+    entries = sorted(trace.items(), key=_turn) if isinstance(trace, dict) else []
     if isinstance(trace, list):
         entries = [
             (entry.get("name", entry.get("stage", "")), entry.get("values"))

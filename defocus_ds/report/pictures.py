@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from defocus_ds.frames import UInt8Image
-from defocus_ds.optics import Transfer, blur_disk, to_encoded, to_linear
-from defocus_ds.report.pairs import Shift
+from defocus_ds.optics import Transfer, Warp, blur_disk, to_encoded, to_linear
+from defocus_ds.report.pairs import Area, Shift
 
-__all__ = ["Tile", "choose_tiles", "encode_jpeg", "model_of", "overview"]
+__all__ = ["Tile", "before_of", "choose_tiles", "encode_jpeg", "model_of", "overview"]
 
 OVERVIEW_PX = 640
 TILE_PX = 384
 
-Area = tuple[int, int, int, int]
+_NODES = 9  # per side of a tile at which a map is inverted; it is straight between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,32 @@ def model_of(
     return np.asarray(np.rint(np.clip(inner, 0, 1) * 255), np.uint8)
 
 
+def before_of(registered: UInt8Image, tile: Tile, warp: Warp) -> UInt8Image:
+    """What the blurred capture shows at a tile's pixels before it is registered.
+
+    The dataset keeps no unregistered pixels, so the registered ones are moved back.
+
+    Args:
+        registered: (H, W, 3) uint8, in the sharp frame.
+        tile: where to look, in pixels of the capture.
+        warp: sharp frame -> capture.
+
+    Returns:
+        (height, width, 3) uint8, recoloured as the registered image is; black where that has
+        no pixel.
+    """
+    import cv2
+
+    x = tile.x + np.linspace(0, tile.width - 1, _NODES)
+    y = tile.y + np.linspace(0, tile.height - 1, _NODES)
+    places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    source = warp.unmap_points(places).reshape(_NODES, _NODES, 2)
+    across, down = _between(tile.width), _between(tile.height)
+    maps = [(down @ source[..., axis] @ across.T).astype(np.float32) for axis in (0, 1)]
+    moved = cv2.remap(registered, maps[0], maps[1], cv2.INTER_CUBIC, borderValue=(0, 0, 0))
+    return np.asarray(moved, np.uint8)
+
+
 def encode_jpeg(image: UInt8Image, *, quality: int = 90) -> bytes:
     """(H, W, 3) uint8 RGB as JPEG without chroma subsampling; same pixels, same bytes."""
     import cv2
@@ -124,6 +151,12 @@ def encode_jpeg(image: UInt8Image, *, quality: int = 90) -> bytes:
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), options)
     assert done
     return bytes(data)
+
+
+def _between(length: int) -> npt.NDArray[np.float64]:
+    """(length, nodes) weights of linear interpolation between evenly spaced nodes."""
+    at = np.linspace(0, _NODES - 1, length)[:, None]
+    return np.asarray(np.maximum(1 - np.abs(at - np.arange(_NODES)), 0))
 
 
 def _gradient_energy(tile: UInt8Image) -> float:

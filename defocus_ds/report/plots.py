@@ -1,35 +1,23 @@
-"""Small SVG pictures: the residual-shift field and the convergence of the metric.
-
-They carry their own colours for light and dark, since a page shows them as images.
-"""
+"""Small SVG pictures: the residual-shift field and the convergence of the metric."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
-from defocus_ds.report.pairs import Shift, Trace
+from defocus_ds.report.pairs import Area, Shift, Trace
+from defocus_ds.report.svg import WIDTH, svg_head, valid_outline
 
 __all__ = ["shift_plot", "trace_plot"]
 
-_STYLE = (
-    "<style>"
-    "text{font:11px system-ui,sans-serif;fill:#555}"
-    ".frame{fill:none;stroke:#bbb}"
-    ".arrow{stroke:#1f6feb;stroke-width:1.6;fill:none}"
-    ".far{stroke:#d1242f}"
-    ".line{stroke:#1f6feb;stroke-width:1.4;fill:none}"
-    ".split{stroke:#ccc;stroke-dasharray:2 3}"
-    "@media(prefers-color-scheme:dark){"
-    "text{fill:#aaa}.frame{stroke:#555}.arrow,.line{stroke:#6cb6ff}.far{stroke:#ff7b72}"
-    ".split{stroke:#444}}"
-    "</style>"
-)
-_WIDTH = 420.0
-
 
 def shift_plot(
-    shifts: Sequence[Shift], *, size: tuple[int, int], limit_px: float | None = None
+    shifts: Sequence[Shift],
+    *,
+    size: tuple[int, int],
+    limit_px: float | None = None,
+    area: Area | None = None,
 ) -> str:
     """The residual shifts as arrows over the frame, magnified so that the larger ones show.
 
@@ -37,20 +25,21 @@ def shift_plot(
         shifts: measured shifts, in px of the sharp frame.
         size: (width, height) of the sharp frame in px.
         limit_px: shifts longer than this are drawn in the warning colour.
+        area: (x0, y0, x1, y1) valid area, outlined.
 
     Returns:
-        An SVG document; the scale is written below the frame.
+        An SVG document; below the frame is an arrow of stated length.
     """
     width, height = size
-    unit = _WIDTH / max(1, width)
+    unit = WIDTH / max(1, width)
     frame = height * unit
     lengths = sorted(s.length_px for s in shifts)
     typical = lengths[int(0.9 * (len(lengths) - 1))] if lengths else 0.0
     spacing = (width * height / max(1, len(shifts))) ** 0.5 * unit
     gain = min(0.8 * spacing, 30.0) / max(typical, 1e-3)  # drawn px per px of shift
-    parts = [_open(frame + 18, "residual shift"), _STYLE]
+    parts = [svg_head(frame + (38 if shifts else 18), "residual shift")]
     parts.append(
-        f'<rect class="frame" x=".5" y=".5" width="{_WIDTH - 1:.1f}" height="{frame:.1f}"/>'
+        f'<rect class="frame" x=".5" y=".5" width="{WIDTH - 1:.1f}" height="{frame:.1f}"/>'
     )
     for s in shifts:
         far = limit_px is not None and s.length_px > limit_px
@@ -62,13 +51,23 @@ def shift_plot(
             f'opacity="{0.25 + 0.75 * min(1.0, max(0.0, s.confidence)):.2f}" '
             f'd="M{x:.1f} {y:.1f}l{dx:.1f} {dy:.1f}{_head(dx, dy)}"/>'
         )
-    note = (
-        f"{len(shifts)} points; arrows magnified {gain / unit:.3g} times; "
-        f"90 % are below {typical:.3f} px"
-        if shifts
-        else "no residual shift was measured"
+    parts.append(valid_outline(area, size))
+    if not shifts:
+        why = "no residual shift was measured"
+        return "".join([*parts, f'<text x="0" y="{frame + 13:.1f}">{why}</text></svg>'])
+    shown = _round_length(40 / gain)
+    drawn = gain * shown
+    note = f"{shown:g} px, magnified {gain / unit:.{1 if gain < 10 * unit else 0}f} times"
+    if limit_px is not None:
+        above = sum(v > limit_px for v in lengths)
+        note += f"; {above} of {len(shifts)} above {limit_px:g} px" + " (red)" * (above > 0)
+    points = "1 point" if len(shifts) == 1 else f"{len(shifts)} points"
+    parts.append(
+        f'<path class="arrow" d="M1 {frame + 11:.1f}l{drawn:.1f} 0{_head(drawn, 0)}"/>'
+        f'<text x="{drawn + 7:.1f}" y="{frame + 15:.1f}">{escape(note)}</text>'
+        f'<text x="0" y="{frame + 32:.1f}">{points}, 90 % below {typical:.3f} px; pale: unsure'
+        f"{'; dashed: valid area' if area else ''}</text></svg>"
     )
-    parts.append(f'<text x="0" y="{frame + 13:.1f}">{escape(note)}</text></svg>')
     return "".join(parts)
 
 
@@ -82,11 +81,11 @@ def trace_plot(traces: Sequence[Trace]) -> str:
         An SVG document.
     """
     height, top = 130.0, 18.0
-    parts = [_open(top + height + 30, "registration metric"), _STYLE]
+    parts = [svg_head(top + height + 30, "registration metric")]
     if not traces:
         parts.append('<text x="0" y="14">no metric trace was recorded</text></svg>')
         return "".join(parts)
-    panel = _WIDTH / len(traces)
+    panel = WIDTH / len(traces)
     for index, trace in enumerate(traces):
         left, low, high = index * panel, min(trace.values), max(trace.values)
         step = (panel - 8) / (len(trace.values) - 1)
@@ -107,11 +106,10 @@ def trace_plot(traces: Sequence[Trace]) -> str:
     return "".join(parts) + "</svg>"
 
 
-def _open(height: float, label: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" '
-        f'role="img" aria-label="{escape(label)}">'
-    )
+def _round_length(length_px: float) -> float:
+    """The largest 1, 2 or 5 times a power of ten that is no longer."""
+    power = 10.0 ** math.floor(math.log10(max(length_px, 1e-9)))
+    return next(step * power for step in (5, 2, 1) if step * power <= length_px * (1 + 1e-9))
 
 
 def _head(dx: float, dy: float) -> str:

@@ -14,16 +14,24 @@ import numpy as np
 
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level, UInt8Image
+from defocus_ds.report.maps import radius_plot, unexplained_plot
 from defocus_ds.report.page import ScenePictures, TilePictures, render_page
 from defocus_ds.report.pairs import PairView, pair_view
-from defocus_ds.report.pictures import Tile, choose_tiles, encode_jpeg, model_of, overview
+from defocus_ds.report.pictures import (
+    Tile,
+    before_of,
+    choose_tiles,
+    encode_jpeg,
+    model_of,
+    overview,
+)
 from defocus_ds.report.plots import shift_plot, trace_plot
 from defocus_ds.store import inside, read_json, write_bytes, write_json
 
 __all__ = ["report"]
 
 # part of every scene's digest: a change here draws all pictures again
-_PICTURES_VERSION = 1
+_PICTURES_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +128,29 @@ def _draw(scene: _Scene, dataset: Path, limit_px: float | None) -> ScenePictures
     return drawn
 
 
+def _plots(pair: PairView, limit_px: float | None) -> dict[str, str]:
+    """Name -> SVG, in the order to show; none for a pair that was never registered."""
+    if not (pair.shifts or pair.traces):
+        return {}
+    place: dict[str, Any] = {"size": pair.size, "area": pair.valid_area}
+    return {
+        "residual shift": shift_plot(pair.shifts, limit_px=limit_px, **place),
+        "blur radius": radius_plot(pair.radii, **place),
+        "unexplained contrast": unexplained_plot(pair.unexplained, **place),
+        "registration metric": trace_plot(pair.traces),
+    }
+
+
 def _draw_scene(
     scene: _Scene, dataset: Path, folder: Path, limit_px: float | None
 ) -> ScenePictures:
     plots: dict[str, dict[str, str]] = {}
     for pair in scene.pairs:
-        if not (pair.shifts or pair.traces):
-            continue
-        plots[pair.level] = {
-            "residual shift": f"{pair.level}-shift.svg",
-            "registration metric": f"{pair.level}-trace.svg",
-        }
-        shifts = shift_plot(pair.shifts, size=pair.size, limit_px=limit_px)
-        write_bytes(folder / f"{pair.level}-shift.svg", shifts.encode())
-        write_bytes(folder / f"{pair.level}-trace.svg", trace_plot(pair.traces).encode())
+        plots[pair.level] = {}
+        for name, document in _plots(pair, limit_px).items():
+            file = f"{pair.level}-{name.replace(' ', '-')}.svg"
+            plots[pair.level][name] = file
+            write_bytes(folder / file, document.encode())
     overviews: dict[str, str] = {}
     tiles: list[Tile] = []
     drawn: dict[str, list[TilePictures]] = {}
@@ -168,6 +185,11 @@ def _draw_scene(
                     f"sharp-{number}.jpg",
                     save(f"{pair.level}-{number}.jpg", tile.cut(blurred)),
                     save(f"{pair.level}-{number}-model.jpg", model),
+                    None
+                    if pair.warp is None
+                    else save(
+                        f"{pair.level}-{number}-before.jpg", before_of(blurred, tile, pair.warp)
+                    ),
                 )
             )
     return ScenePictures(scene.folder, overviews, drawn, plots)

@@ -52,7 +52,7 @@ def stream(seed: int, scene: str, purpose: str) -> np.random.Generator:
 
 
 def draw_captures(
-    seed: int, scene: str, size: tuple[int, int], *, taken: datetime
+    seed: int, scene: str, size: tuple[int, int], *, taken: datetime, depth: float = 1.0
 ) -> tuple[CaptureTruth, ...]:
     """Draw the four captures of a scene: sharp, low, medium, high.
 
@@ -61,6 +61,8 @@ def draw_captures(
         scene: its name.
         size: (width, height) of the developed frame in pixels.
         taken: time of the sharp capture; the others follow at a few seconds' distance.
+        depth: how far the planes lie apart, >= 0: multiplies the difference of their radii from
+            the farthest plane's, which is 6 to 30 % at 1, and their parallax.
 
     Returns:
         Truth of each capture in order of focus offset.
@@ -71,8 +73,8 @@ def draw_captures(
     half_diagonal = float(np.hypot(*size) / 2)
     nearer = rng.choice([-1.0, 1.0])  # the side of the ring the shoot turns to
     radius_factor = rng.uniform(0.92, 1.08)
-    depth = np.array([0.0, rng.uniform(0.06, 0.15), rng.uniform(0.16, 0.30)])
-    depth *= rng.choice([-1.0, 1.0])
+    nearness = np.array([0.0, rng.uniform(0.06, 0.15), rng.uniform(0.16, 0.30)])
+    nearness *= rng.choice([-1.0, 1.0]) * depth
     distance = rng.uniform(1.5, 4.0)
     vignetting = rng.uniform(0.12, 0.22)
     captures = []
@@ -88,7 +90,7 @@ def draw_captures(
             shift = _SHIFT_PX[i] * reduced * rng.uniform(0.4, 1.0)
             rotation = rng.uniform(-_ROTATION_DEG, _ROTATION_DEG)
             corner = nearer * _RADIAL_PX[i] * share * rng.uniform(0.5, 1.0)
-            parallax = _PARALLAX_PX[i] * reduced * rng.uniform(0.5, 1.0)
+            parallax = _PARALLAX_PX[i] * reduced * rng.uniform(0.5, 1.0) * depth
             planes = tuple(
                 PlaneView(
                     Warp.similarity(
@@ -98,7 +100,7 @@ def draw_captures(
                         shift_px=(shift * np.cos(angle), shift * np.sin(angle)),
                         radial=corner / half_diagonal,
                     ),
-                    float(radius * (1 + depth[p])),
+                    float(radius * max(1 + nearness[p], 0.0)),
                 )
                 for p in range(PLANES)
             )

@@ -30,6 +30,7 @@ __all__ = ["SMALLEST_SIZE", "simulate"]
 
 SMALLEST_SIZE = (240, 160)
 FORMAT = 1
+_MOST_DEPTH = 4.0
 _START = datetime(2024, 5, 1, 10, 0, 0)
 _PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -45,9 +46,10 @@ class _Plan:
     seed: int
     references: bool
     images: tuple[Path, ...]
+    depth: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        parameters = {
             "format": FORMAT,
             "scenes": self.scenes,
             "size": list(self.size),
@@ -55,6 +57,8 @@ class _Plan:
             "references": self.references,
             "images": [[path.name, sha256_file(path)] for path in self.images],
         }
+        # absent at its default: shoots begun before it existed can be finished
+        return parameters if self.depth == 1 else parameters | {"depth": self.depth}
 
 
 def simulate(
@@ -65,6 +69,7 @@ def simulate(
     seed: int = 0,
     images: Path | None = None,
     references: bool = False,
+    depth: float = 1.0,
     progress: Progress | None = None,
 ) -> Path:
     """Write a focus-bracketed shoot as 5D Mark III raw files, with every parameter known.
@@ -80,6 +85,8 @@ def simulate(
         seed: of every random choice; each scene has streams of its own.
         images: folder of photographs to use instead of dead leaves, in order of name.
         references: also write each blurred capture as it would be without its change of light.
+        depth: how far the depth planes lie apart, 0 to 4: multiplies their differences of radius
+            and their parallax.
         progress: called with (steps done, steps in all, what was done).
 
     Returns:
@@ -91,7 +98,11 @@ def simulate(
     """
     if not 1 <= scenes <= 999:
         raise InputError(f"--scenes {scenes}: give 1 to 999.")
-    plan = _Plan(scenes, _checked_size(size), seed, references, _pictures(images, scenes))
+    if not 0 <= depth <= _MOST_DEPTH:
+        raise InputError(f"--depth {depth:g}: give 0 to {_MOST_DEPTH:g}.")
+    plan = _Plan(
+        scenes, _checked_size(size), seed, references, _pictures(images, scenes), float(depth)
+    )
     _claim(out, plan.as_dict())
     steps = 1 + len(Level) + (len(Level) - 1) * references
     report = progress or (lambda _done, _total, _what: None)
@@ -196,7 +207,7 @@ def _write_scene(
     out: Path, plan: _Plan, index: int, name: str, report: Progress, steps: int
 ) -> dict[str, Any]:
     taken = _START + timedelta(minutes=index)
-    truths = draw_captures(plan.seed, name, plan.size, taken=taken)
+    truths = draw_captures(plan.seed, name, plan.size, taken=taken, depth=plan.depth)
     margin = margin_px([each for truth in truths for each in truth.planes])
     layers, source = _layers(plan, index, name, margin)
     labels = f"_truth/{name}_planes.png"

@@ -14,6 +14,7 @@ from defocus_ds.errors import DatasetError
 from defocus_ds.frames import FloatImage, Keep, Reject, Verdict
 from defocus_ds.optics import Points, Warp
 from defocus_ds.resample import resample
+from defocus_ds.stages.register.radius_map import RadiusMap
 
 __all__ = ["Alignment", "ResidualGrid", "thin"]
 
@@ -72,8 +73,9 @@ class Alignment:
         warp: sharp frame -> blurred frame.
         blur_radius_px: disk radius, in pixels of the sharp frame, that makes the sharp image
             look like the resampled capture; mean over the frame.
-        residual_px: estimated mean distance between this map and the true one over the frame:
-            the root of the squared deviation, misfit and a floor of 0.002 px.
+        residual_px: expected mean distance, over the visible content of the valid area, between
+            where this map puts a point and where it truly is; planes that move on their own count
+            where they are seen.  See `certificate`.
         ncc: correlation of the blur-matched sharp image and the resampled capture, after taking
             slow changes of light away; ``ncc_before`` is the same with the identity map.
         verdict: `Keep`, or `Reject` with every reason.
@@ -81,10 +83,13 @@ class Alignment:
         preset: "accurate" or "paper".
         model: "affine+radial" or "affine".
         deviation_px: the fit's own share of ``residual_px``, from its clustered covariance.
-        misfit_px: the share that local checks find beyond their noise.
+        misfit_px: the share that local checks find beyond their noise.  The residual is the root
+            of both squared, or the larger where the misfit holds the error of the fit as well.
         explained: share of the textured area that the one map explains, in [0, 1].
         residual_grid: local checks.
         trace: metric per stage and level, at most 200 values each.
+        radius_map: disk radius every 64 px; None where the frames hardly agree, and in records
+            from before it was measured.
     """
 
     warp: Warp
@@ -101,6 +106,7 @@ class Alignment:
     explained: float
     residual_grid: ResidualGrid
     trace: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    radius_map: RadiusMap | None = None
 
     @property
     def matrix(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -147,6 +153,7 @@ class Alignment:
                 "rows": [round(float(v), 3) for v in self.residual_grid.y[:, 0]],
             },
             "trace": {name: list(values) for name, values in self.trace.items()},
+            "radius_map": None if self.radius_map is None else self.radius_map.to_record(),
         }
 
     @classmethod
@@ -161,6 +168,7 @@ class Alignment:
             width, height = (int(v) for v in record["size"])
             x0, y0, x1, y1 = (int(v) for v in record["valid_area"])
             reasons = tuple(str(reason) for reason in record["reasons"])
+            radii = record.get("radius_map")
             numbers = {
                 name: float(record[name])
                 for name in (
@@ -181,6 +189,7 @@ class Alignment:
                 model=str(record["model"]),
                 residual_grid=_grid_from(record),
                 trace={k: tuple(float(v) for v in values) for k, values in record["trace"].items()},
+                radius_map=None if radii is None else RadiusMap.from_record(radii),
                 **numbers,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -12,9 +12,11 @@ from defocus_ds.stages.register.model import model_plane, observed_plane
 from defocus_ds.stages.register.planes import Pyramid
 from defocus_ds.stages.register.start import band_pass
 
-__all__ = ["agreement", "fit_radius", "max_radius_px", "role_ratio"]
+__all__ = ["agreement", "fit_radius", "matched_planes", "max_radius_px", "role_ratio"]
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
+_LOSS_PIXELS = 60_000
+_LEAST_GAIN = 1.25  # less is what averaging noise brings: it says nothing of the roles
 
 
 def max_radius_px(size: tuple[int, int]) -> float:
@@ -22,18 +24,21 @@ def max_radius_px(size: tuple[int, int]) -> float:
     return float(min(max(_RADII_PX), min(size) / 7))
 
 
-def fit_radius(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
+def fit_radius(
+    sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int, *, most_px: float = float("inf")
+) -> float:
     """Disk radius under which the blurred sharp image explains the capture best.
 
     Args:
         sharp, blurred: pyramids of the same size.
         warp: current map, full resolution.
         factor: level to look at.
+        most_px: larger radii are not tried.
 
     Returns:
         Pixels: one of a list of radii, refined by a parabola over its logarithm.
     """
-    reach = max_radius_px(sharp.size)
+    reach = min(max_radius_px(sharp.size), most_px)
     radii = [r for r in _RADII_PX if r <= reach]
     losses = _losses(sharp, blurred, warp, factor, radii)
     if not losses:
@@ -61,12 +66,15 @@ def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
     """
     if _steepness(blurred[factor].linear) < _steepness(sharp[factor].linear):
         return 0.0  # plainly the smoother one: the costly comparison is not needed
-    radii = [r for r in _RADII_PX if r <= max_radius_px(sharp.size) and (r == 0 or r > factor / 2)]
+    reach = max_radius_px(sharp.size)
+    radii = [r for r in _RADII_PX if r <= reach and (r == 0 or r > factor / 2)]
     forward = _losses(sharp, blurred, warp, factor, radii)
     backward = _losses(blurred, sharp, _inverse(warp), factor, radii)
     if not forward or not backward:
         return 0.0
-    return min(forward) / max(min(backward), 1e-6)
+    ratio = min(forward) / max(min(backward), 1e-6)
+    gained = backward[0] / max(min(backward), 1e-6)  # by blurring the capture again
+    return ratio if gained > _LEAST_GAIN else min(ratio, 1.0)
 
 
 def agreement(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> float:
@@ -74,15 +82,26 @@ def agreement(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, fa
 
     Slow changes are taken away first, so that two scenes lit alike do not agree.
     """
-    expected = band_pass(model_plane(sharp, factor, radius_px))
-    sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, radius_px)
-    found = band_pass(np.where(inside, sampled, model_plane(sharp, factor, radius_px)))
+    model, sampled, inside = matched_planes(sharp, blurred, warp, radius_px, factor)
+    expected = band_pass(model)
+    found = band_pass(np.where(inside, sampled, model))
     a, b = expected[inside].astype(np.float64), found[inside].astype(np.float64)
     if len(a) < 100:
         return 0.0
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+
+def matched_planes(
+    sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int
+) -> tuple[FloatImage, FloatImage, npt.NDArray[np.bool_]]:
+    """The blur-matched sharp image, the capture in the sharp frame, and where it is known.
+
+    All are (h, w) at a level; a border as wide as the disk counts as unknown.
+    """
+    sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, radius_px)
+    return model_plane(sharp, factor, radius_px), sampled, inside
 
 
 def _steepness(plane: FloatImage) -> float:
@@ -100,15 +119,20 @@ def _losses(
     border = max_radius_px(sharp.size) / 2
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, border)
     inside &= (sharp[factor].clipped < 0.02) & (blurred[factor].clipped < 0.5)
-    target = sampled[inside].astype(np.float64)
+    index = np.flatnonzero(inside)
+    index = index[:: max(len(index) // _LOSS_PIXELS, 1)]
+    target = sampled.ravel()[index].astype(np.float64)
     if len(target) < 500:
         return []
     contrast = max(float(target.std()), 1e-6)
+    height, width = sampled.shape
+    u = np.stack([index % width / width - 0.5, index // width / height - 0.5], axis=-1)
     losses = []
     for radius in radii:
-        value = model_plane(sharp, factor, radius)[inside]
-        basis = np.stack([np.ones_like(value), value, value**2], axis=-1).astype(np.float64)
-        gram = basis.T @ basis + 1e-6 * len(value) * np.eye(3)
+        value = model_plane(sharp, factor, radius).ravel()[index].astype(np.float64)
+        # tone, and light that has changed to one side: a disk must not be chosen to mimic it
+        basis = np.column_stack([np.ones_like(value), value, value**2, u, u * value[:, None]])
+        gram = basis.T @ basis + 1e-6 * len(value) * np.eye(basis.shape[1])
         error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
         losses.append(float(np.minimum(error, 4 * np.median(error)).mean()) / contrast)
     return losses

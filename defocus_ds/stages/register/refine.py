@@ -20,7 +20,7 @@ from defocus_ds.stages.register.normal import (
     warp_of,
 )
 from defocus_ds.stages.register.planes import Pyramid
-from defocus_ds.stages.register.radius import fit_radius, max_radius_px
+from defocus_ds.stages.register.radius import agreement, fit_radius, max_radius_px
 from defocus_ds.stages.register.solver import (
     Mask,
     clustered_covariance,
@@ -40,6 +40,10 @@ _ROUNDS = 20
 _AT_REST_PX = 5e-4  # pixels of the level
 _MOVING_PX = 0.03  # a last step above this many pixels of the level has not converged
 _SMALLEST_START_PX = 0.7  # a smaller disk is the identity, from which no gradient leads away
+_HOPELESS_NCC = 0.2  # a start that agrees no better after the first level is not followed up
+_RESOLVED = 0.7  # a disk of fewer pixels of a level cannot be told there
+_LARGEST_GUESS = 2.0  # the radius that such a disk may turn out to have, pixels of the level
+_STEEPEST = 0.7  # change of the radius over half a diagonal, as a share of its mean
 _TONE_ROUNDS = 2  # the tone settles first, or its error would be taken for a shift
 
 
@@ -81,7 +85,8 @@ def refine_coarse(sharp: Pyramid, blurred: Pyramid, start: Warp, *, samples: int
         seed: of the pixel draw.
 
     Returns:
-        The fit; its agreement with the images tells whether the start was right.
+        The fit; its agreement with the images tells whether the start was right.  It is that of
+        the first level where nothing was found there.
 
     Source:
         Baker & Matthews 2004 (Gauss-Newton on images); Geman & McClure 1987 (weights).
@@ -90,7 +95,8 @@ def refine_coarse(sharp: Pyramid, blurred: Pyramid, start: Warp, *, samples: int
     first = _first_level(sharp)
     parameters = initial_parameters(start, fit_radius(sharp, blurred, start, first))
     fit = _fit_level(sharp, blurred, parameters, free, first, samples, seed)
-    if first > 1:
+    reached = agreement(sharp, blurred, fit.warp, fit.radius_px, first)
+    if first > 1 and reached > _HOPELESS_NCC:
         second = first // 2
         parameters = initial_parameters(fit.warp, fit_radius(sharp, blurred, fit.warp, second))
         finer = _fit_level(sharp, blurred, parameters, free, second, samples, seed)
@@ -102,7 +108,14 @@ def refine_fine(sharp: Pyramid, blurred: Pyramid, fit: Fit, *, samples: int, see
     """Go on to the level where the disk is resolved and there are pixels enough."""
     free = free_parameters(sharp.size)
     while fit.factor > _last_level(sharp.size, fit.radius_px):
-        finer = _fit_level(sharp, blurred, fit.parameters, free, fit.factor // 2, samples, seed)
+        parameters, finer_factor = fit.parameters.copy(), fit.factor // 2
+        if fit.radius_px < _RESOLVED * fit.factor:  # so far a guess: a step would go astray
+            most = _LARGEST_GUESS * fit.factor
+            parameters[RADIUS] = 0.0
+            parameters[RADIUS.start] = fit_radius(
+                sharp, blurred, fit.warp, finer_factor, most_px=most
+            )
+        finer = _fit_level(sharp, blurred, parameters, free, finer_factor, samples, seed)
         fit = replace(finer, trace=fit.trace + finer.trace)
     return fit
 
@@ -148,6 +161,8 @@ def _fit_level(
     most = max_radius_px(size)
     p[RADIUS.start] = max(p[RADIUS.start], _SMALLEST_START_PX)
     last = 0.0
+    if p[RADIUS.start] < _RESOLVED * factor:
+        free = free & ~_FIELD_ONLY
     for _ in range(3):  # again with other nodes if the radius has left them
         nodes = _nodes(p, size, factor)
         samples = draw_samples(sharp, factor, nodes, count=count, seed=seed)
@@ -163,6 +178,7 @@ def _fit_level(
             mask = free & _TONE_ONLY if settling else free
             step = limited(solve_step(system, p, deviation, size, mask), p, factor, most)
             p = p + step
+            p[_FIELD] = np.clip(p[_FIELD], -_STEEPEST, _STEEPEST)
             last = float(np.abs(step[WARP]).max()) / factor
             if not settling and last < _AT_REST_PX and abs(step[RADIUS.start]) < 0.002 * factor:
                 break
@@ -179,6 +195,9 @@ def _fit_level(
 
 _TONE_ONLY = np.zeros(PARAMETERS, np.bool_)
 _TONE_ONLY[TONE] = True
+_FIELD = slice(RADIUS.start + 1, RADIUS.stop)
+_FIELD_ONLY = np.zeros(PARAMETERS, np.bool_)
+_FIELD_ONLY[_FIELD] = True
 
 
 def _radii(p: Vector, size: tuple[int, int]) -> Vector:

@@ -13,11 +13,13 @@ from defocus_ds.errors import ConfigError
 from defocus_ds.optics import Transfer, Warp, to_encoded
 from defocus_ds.stages.register.alignment import Alignment, thin
 from defocus_ds.stages.register.coverage import valid_area
+from defocus_ds.stages.register.doubts import find_doubts
+from defocus_ds.stages.register.local_radius import measure_radii
 from defocus_ds.stages.register.multimodal import MultimodalResult, multimodal
 from defocus_ds.stages.register.planes import Pyramid, check_pair, pyramid
 from defocus_ds.stages.register.radius import agreement, max_radius_px, role_ratio
 from defocus_ds.stages.register.refine import Fit, certify_map, refine_coarse, refine_fine
-from defocus_ds.stages.register.residual import check_locally, map_deviation_px
+from defocus_ds.stages.register.residual import check_locally
 from defocus_ds.stages.register.solver import has_fields
 from defocus_ds.stages.register.start import rough_candidates
 from defocus_ds.stages.register.verdict import judge
@@ -28,7 +30,6 @@ _START_SAMPLES = 2500  # pixels a metric reading of the robust start, whatever t
 _FEWEST_SAMPLES = 2000
 _GOOD_NCC = 0.9
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
-_FLOOR_PX = 0.002  # demosaicing and interpolation, which no check within the pair can see
 _UNKNOWN_PX = 1e6  # a record holds finite numbers only
 
 
@@ -106,9 +107,7 @@ def _accurate(pair: _Pair) -> Alignment:
         fit = refine_fine(
             pair.sharp, pair.blurred, fit, samples=pair.config.samples, seed=pair.seed
         )
-    return _aligned(
-        pair, fit, "accurate", _metric_trace(result), deviation_px=map_deviation_px(fit)
-    )
+    return _aligned(pair, fit, "accurate", _metric_trace(result))
 
 
 def _certified(pair: _Pair, result: MultimodalResult, preset: str) -> Alignment:
@@ -116,7 +115,7 @@ def _certified(pair: _Pair, result: MultimodalResult, preset: str) -> Alignment:
     fit = certify_map(
         pair.sharp, pair.blurred, result.warp, samples=pair.config.samples, seed=pair.seed
     )
-    return _aligned(pair, fit, preset, _metric_trace(result), deviation_px=0.0)
+    return _aligned(pair, fit, preset, _metric_trace(result), fitted=False)
 
 
 def _aligned(
@@ -125,43 +124,63 @@ def _aligned(
     preset: str,
     trace: dict[str, tuple[float, ...]],
     *,
-    deviation_px: float,
+    fitted: bool = True,
 ) -> Alignment:
     warp, radius = fit.warp, fit.radius_px
     limit = pair.config.max_residual_px
-    checks = check_locally(fit, pair.blurred, tolerance_px=limit)
+    area = valid_area(warp)
+    checks = check_locally(fit, pair.blurred, tolerance_px=limit, area=area, fitted=fitted)
+    certificate = checks.certificate
     factor = _check_factor(pair.size)
     ncc = agreement(pair.sharp, pair.blurred, warp, radius, factor)
-    residual = float(np.sqrt(deviation_px**2 + checks.misfit_px**2 + _FLOOR_PX**2))
     verdict = judge(
         warp,
         ncc=ncc,
-        residual_px=residual,
+        residual_px=certificate.residual_px,
         max_residual_px=limit,
         explained=checks.explained,
         textured=checks.textured,
         converged=fit.converged,
         radius_px=radius,
         max_radius_px=max_radius_px(pair.size),
-        role_ratio=role_ratio(pair.sharp, pair.blurred, warp, _check_factor(pair.size)),
+        role_ratio=role_ratio(pair.sharp, pair.blurred, warp, factor),
+        doubts=find_doubts(
+            pair.sharp,
+            pair.blurred,
+            warp,
+            checks.grid,
+            ncc=ncc,
+            radius_px=radius,
+            factor=factor,
+            tolerance_px=limit,
+            samples=pair.config.samples,
+            seed=pair.seed,
+        ),
     )
-    finite = float(np.nan_to_num(residual, nan=_UNKNOWN_PX, posinf=_UNKNOWN_PX))
     return Alignment(
         warp=warp,
         blur_radius_px=radius,
-        residual_px=min(finite, _UNKNOWN_PX),
+        residual_px=_finite(certificate.residual_px),
         ncc=ncc,
         ncc_before=agreement(pair.sharp, pair.blurred, Warp.identity(pair.size), radius, factor),
         verdict=verdict,
-        valid_area=valid_area(warp),
+        valid_area=area,
         preset=preset,
         model="affine+radial" if preset == "accurate" and has_fields(pair.size) else "affine",
-        deviation_px=min(deviation_px, _UNKNOWN_PX),
-        misfit_px=min(float(np.nan_to_num(checks.misfit_px, nan=_UNKNOWN_PX)), _UNKNOWN_PX),
+        deviation_px=_finite(certificate.deviation_px),
+        misfit_px=_finite(certificate.misfit_px),
         explained=checks.explained,
         residual_grid=checks.grid,
         trace=trace | {f"refine 1/{f}": thin(values) for f, values in fit.trace},
+        radius_map=measure_radii(pair.sharp, pair.blurred, warp, radius_px=radius)
+        if ncc >= _HOPELESS_NCC
+        else None,
     )
+
+
+def _finite(value_px: float) -> float:
+    """A value that a record can hold."""
+    return min(float(np.nan_to_num(value_px, nan=_UNKNOWN_PX)), _UNKNOWN_PX)
 
 
 def _multimodal(

@@ -7,6 +7,7 @@ import numpy as np
 from defocus_ds.frames import Keep, Reject, Verdict
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register.coverage import overlap_share
+from defocus_ds.stages.register.doubts import Doubts
 
 __all__ = ["judge"]
 
@@ -19,6 +20,12 @@ _MAX_ROTATION_DEG = 5.0
 _MAX_ANISOTROPY = 0.02
 _MAX_RADIAL = 0.02
 _MAX_ROLE_RATIO = 1.25
+_MAX_CONTRADICTED = 0.33
+_MAX_RIVAL = 0.5
+_MAX_STRETCH = 0.5
+_MAX_CLIPPED = 0.65
+
+_NONE = Doubts()
 
 
 def judge(
@@ -33,6 +40,7 @@ def judge(
     radius_px: float,
     max_radius_px: float,
     role_ratio: float,
+    doubts: Doubts = _NONE,
 ) -> Verdict:
     """Compare the measured values with their limits.
 
@@ -45,6 +53,7 @@ def judge(
         converged: whether the refinement came to rest.
         radius_px, max_radius_px: fitted disk radius and the largest that was tried.
         role_ratio: how much better the blurred capture, blurred again, explains the sharp one.
+        doubts: what may be wrong with a map that fits.
 
     Returns:
         `Keep`, or `Reject` with one ``"code: measured value, limit"`` a failed check.
@@ -91,6 +100,24 @@ def judge(
             role_ratio > _MAX_ROLE_RATIO,
             f"roles: the sharp capture is the blurrier one ({role_ratio:.2f}, "
             f"limit {_MAX_ROLE_RATIO})",
+        ),
+        (
+            doubts.contradicted > _MAX_CONTRADICTED,
+            f"contradicted: {doubts.contradicted:.0%} of the texture shows something else or "
+            f"moved by itself, limit {_MAX_CONTRADICTED:.0%}",
+        ),
+        (
+            doubts.rival > _MAX_RIVAL,
+            f"ambiguous: a map {doubts.rival_px:.0f} px away explains the pair as well "
+            f"({doubts.rival:.2f}, limit {_MAX_RIVAL})",
+        ),
+        (
+            doubts.stretch > _MAX_STRETCH,
+            f"shaken: the blur is longer than wide ({doubts.stretch:.2f}, limit {_MAX_STRETCH})",
+        ),
+        (
+            doubts.clipped > _MAX_CLIPPED,
+            f"clipped: {doubts.clipped:.0%} of the frame, limit {_MAX_CLIPPED:.0%}",
         ),
     )
     reasons = tuple(text for failed, text in checks if failed)
