@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import peers_registration
 import registration_report
+from certificate_runs import ALL_KINDS
 from isolated import run_isolated
 from registration_error import (
     best_affine_px,
@@ -49,8 +50,6 @@ from defocus_ds.optics import Warp
 __all__ = ["ITERATIONS", "make_pairs", "run_methods", "scored", "task", "work_folder"]
 
 ITERATIONS = (100, 300, 500, 1000, 1500, 2300, 4600)
-_SMALL = (1449, 967)
-
 Run = dict[str, Any]
 
 
@@ -84,7 +83,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=2)
     parser.add_argument("--size", type=_size, default=FULL_SIZE, metavar="WxH")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--calibration", type=int, default=24, help="pairs for the certificate")
+    parser.add_argument("--calibration", type=int, default=66, help="pairs for the certificate")
     parser.add_argument("--only", default="", help="methods whose name contains this")
     parser.add_argument("--full", action="store_true", help="the paper's preset (7 CPU min a pair)")
     parser.add_argument("--no-sweep", dest="sweep", action="store_false")
@@ -185,26 +184,19 @@ def iterations(pairs: Sequence[PairTruth], work: Path) -> list[Run]:
 
 
 def calibrate(count: int, work: Path, seed: int) -> list[Run]:
-    """The claimed residual against the true error, on smaller pairs of every radius."""
+    """The claimed residual against the true error, on smaller pairs of every kind in turn."""
     runs = []
-    for number in range(count):
-        folder = work / f"certificate{number}"
-        result = folder / "scored.json"
-        if not result.is_file():
-            folder.mkdir(exist_ok=True)
-            rng = np.random.default_rng([seed, number, 7])
-            drawn = draw_pairs(1000 + number, seed=seed, size=_SMALL, more=())
-            truth = dataclasses.replace(drawn[number % 3], radius_px=float(rng.uniform(1.5, 12)))
-            make_pairs([truth], folder, seed)
-            found = run_isolated(
-                "peers_registration", "accurate", task(truth, folder), folder=folder
-            )
-            kept = scored(found, truth) | {"true_radius_px": truth.radius_px}
-            for file in folder.glob("*.npy"):
-                file.unlink()
-            result.write_text(json.dumps(kept))
-        runs.append(json.loads(result.read_text()) | {"pair": f"small{number}"})
-        note(f"certificate {number + 1}/{count}: {runs[-1].get('error_px')}")
+    for index in range(count):
+        kind, number = ALL_KINDS[index % len(ALL_KINDS)], index // len(ALL_KINDS)
+        name = f"{kind}{number}"
+        found = remembered(work, "certificate", name)
+        if found is None:
+            given = {"number": number, "seed": seed}
+            found = run_isolated("certificate_runs", kind, given, folder=work)
+            remember(work, "certificate", name, found)
+        runs.append(found | {"pair": name, "kind": kind})
+        claimed, true = found.get("residual_px"), found.get("error_px")
+        note(f"certificate {index + 1}/{count}, {name}: claims {claimed}, true {true}")
     return runs
 
 

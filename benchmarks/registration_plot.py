@@ -92,6 +92,6 @@ def _certificate(axes: Axes, claimed: Sequence[Run]) -> None:
         ylim=(low, high),
         xlabel="true mean error, px",
         ylabel="residual_px",
-        title="Certificate (open: hard, aperture)",
+        title="Certificate (filled: plain pairs)",
     )
     axes.grid(alpha=0.3)

@@ -36,6 +36,17 @@ _LIMITS = {
     ("medium", "hard"): 0.06,
     ("high", "hard"): 0.12,
 }
+_MEANING = (
+    "`residual_px` is what a record claims of its own map: the expected mean distance, over the "
+    "visible content of the valid area, between where the map puts a point and where it truly is. "
+    "The smaller pairs (1449x967 to 2898x1935 px) are of every kind: plain, noisy, other textures "
+    "(photographs; leaves that are soft or faint), a radial term with vignetting, depth planes "
+    "apart by 0.1 to 4 px, those with a radius that changes across the field (hard), a quadratic "
+    "displacement that no map follows (bent), another aperture, raw files with three planes "
+    "through LibRaw; and maps that were not refined: `paper`, and true maps with 0.03 to 1 px "
+    "added (displaced). The last column is the share of local shifts that are right to two of "
+    "their stated deviations, where 86 % is to be expected."
+)
 _VERSIONS = (
     "defocus-ds",
     "numpy",
@@ -77,8 +88,7 @@ def write(
         "the pixels, three levels, on one medium pair; iterations are a level's limit.",
         sweep_table(sweep),
         "## The certificate",
-        "`residual_px` is what a record claims of its own error. In the hard case it is compared "
-        "with the error over what is seen, the moved foreground included.",
+        _MEANING,
         certificate_text(runs, certificate),
         "## Machine",
         table(("", ""), sorted(computer.items())),
@@ -146,7 +156,7 @@ def checks(runs: Sequence[Run], certificate: Sequence[Run]) -> list[Check]:
     for part, limit in (("all", 6.0), ("refinement", 3.0)):
         cost = statistics.median(c[part] for c in plain) if plain else None
         found.append(Check(f"accurate, CPU s, {part}", cost, limit))
-    ratios = claimed_over_true([*_ours(runs, "plain"), *certificate])
+    ratios = claimed_over_true([*_ours(runs), *certificate])
     within = sum(0.5 <= ratio <= 2 for ratio in ratios) / len(ratios) if ratios else None
     found.append(Check("certificate: share within a factor 2", within, 0.9, least=True))
     found.append(Check("certificate: least claimed / true", min(ratios, default=None), 1 / 3,
@@ -189,21 +199,35 @@ def sweep_table(sweep: Iterable[Run]) -> str:
 
 
 def certificate_text(runs: Sequence[Run], certificate: Sequence[Run]) -> str:
-    """How `residual_px` compares with the truth, in a table."""
+    """How `residual_px` compares with the truth, in a table by kind of pair."""
+    kinds = dict.fromkeys(r["kind"] for r in certificate)
     groups = {
-        "the plain pairs above": _ours(runs, "plain"),
-        "the others above": _ours(runs, "hard", "aperture"),
-        f"{len(certificate)} smaller pairs, radius 1.5 to 12 px": certificate,
+        "above, plain": _ours(runs, "plain"),
+        "above, the others": _ours(runs, "hard", "aperture"),
+        **{kind: [r for r in certificate if r["kind"] == kind] for kind in kinds},
+        "all": [*_ours(runs), *certificate],
     }
     rows = []
     for name, own in groups.items():
         ratios = sorted(claimed_over_true(own))
-        if ratios:
-            within = sum(0.5 <= ratio <= 2 for ratio in ratios) / len(ratios)
-            cells = (ratios[0], statistics.median(ratios), ratios[-1])
-            rows.append((name, str(len(ratios)), *(number(c) for c in cells), f"{within:.0%}"))
-    header = ("claimed / true error", "pairs", "least", "median", "most", "within a factor 2")
-    return table(header, rows)
+        if not ratios:
+            continue
+        within = sum(0.5 <= ratio <= 2 for ratio in ratios) / len(ratios)
+        errors = [r.get("visible_error_px", r["error_px"]) for r in own if "error_px" in r]
+        local = [r["within_two_deviations"] for r in own if r.get("within_two_deviations")]
+        cells = (ratios[0], statistics.median(ratios), ratios[-1])
+        rows.append(
+            (
+                name,
+                str(len(ratios)),
+                f"{number(min(errors))} to {number(max(errors))}",
+                *(number(c) for c in cells),
+                f"{within:.0%}",
+                f"{statistics.mean(local):.0%}" if local else "–",
+            )
+        )
+    header = ("pairs", "kept", "true error px", "claimed / true: least", "median", "most")
+    return table((*header, "within a factor 2", "cells within 2 deviations"), rows)
 
 
 def _ours(runs: Iterable[Run], *kinds: str) -> list[Run]:

@@ -29,8 +29,11 @@ __all__ = [
     "SHOT",
     "PairTruth",
     "aperture_psf",
+    "blur_across",
     "capture",
     "draw_pairs",
+    "fall_off",
+    "over",
     "scene_for",
     "see_blurred",
     "see_sharp",
@@ -145,31 +148,31 @@ def scene_for(pairs: Sequence[PairTruth], *, seed: int = 0) -> SceneLayers:
     rng = np.random.default_rng([seed, pairs[0].scene, 2])
     layers = dead_leaves_scene(rng, pairs[0].warp.size, margin=margin)
     far, middle, near = layers.planes
-    return SceneLayers((_over(far, middle), near), margin)
+    return SceneLayers((over(far, middle), near), margin)
 
 
 def see_sharp(scene: SceneLayers, size: tuple[int, int]) -> FloatImage:
     """The light of the sharp capture, (H, W, 3) linear."""
-    flat = SceneLayers((_over(*scene.planes),), scene.margin)
+    flat = SceneLayers((over(*scene.planes),), scene.margin)
     return view(flat, [PlaneView(Warp.identity(size), 0.0)])
 
 
 def see_blurred(scene: SceneLayers, truth: PairTruth) -> FloatImage:
     """The light of the blurred capture before any change of colour, (H, W, 3) linear."""
     if truth.kind != "hard":
-        flat = _over(*scene.planes)
+        flat = over(*scene.planes)
         if truth.kind == "plain":
             views = [PlaneView(truth.warp, truth.radius_px)]
             return view(SceneLayers((flat,), scene.margin), views)
         scale = float(np.sqrt(np.linalg.det(np.asarray(truth.warp.matrix)[:, :2])))
         flat = _filtered(flat, aperture_psf(truth.radius_px / scale))
         return view(SceneLayers((flat,), scene.margin), [PlaneView(truth.warp, 0.0)])
-    planes = tuple(_blur_across(plane, truth.radius_px, scene.margin) for plane in scene.planes)
+    planes = tuple(blur_across(plane, truth.radius_px, scene.margin) for plane in scene.planes)
     moved = _moved(truth.warp, truth.foreground_shift_px)
     light = view(
         SceneLayers(planes, scene.margin), [PlaneView(w, 0.0) for w in (truth.warp, moved)]
     )
-    return light * _fall_off(truth.warp.size, truth.vignetting)[..., None]
+    return light * fall_off(truth.warp.size, truth.vignetting)[..., None]
 
 
 def capture(light: FloatImage, cast: Cast | None, noise_seed: Sequence[int]) -> UInt8Image:
@@ -237,7 +240,7 @@ def _moved(warp: Warp, shift_px: tuple[float, float]) -> Warp:
     return replace(warp, matrix=((a, b, c + shift_px[0]), (d, e, f + shift_px[1])))
 
 
-def _over(far: npt.NDArray[np.uint16], near: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+def over(far: npt.NDArray[np.uint16], near: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     """One premultiplied plane over another (Porter & Duff 1984), in strips."""
     out = np.empty_like(far)
     for top in range(0, len(far), 256):
@@ -247,7 +250,7 @@ def _over(far: npt.NDArray[np.uint16], near: npt.NDArray[np.uint16]) -> npt.NDAr
     return out
 
 
-def _blur_across(
+def blur_across(
     plane: npt.NDArray[np.uint16], radius_px: float, margin: int
 ) -> npt.NDArray[np.uint16]:
     """Blur by a disk that grows from the left edge to the right, in pixels of the sharp frame.
@@ -275,7 +278,8 @@ def _blur_across(
     return out
 
 
-def _fall_off(size: tuple[int, int], corner_loss: float) -> FloatImage:
+def fall_off(size: tuple[int, int], corner_loss: float) -> FloatImage:
+    """(H, W) what vignetting leaves of the light: 1 in the middle, less the loss in a corner."""
     x = (np.arange(size[0], dtype=np.float32) - (size[0] - 1) / 2) / np.hypot(*size) * 2
     y = (np.arange(size[1], dtype=np.float32) - (size[1] - 1) / 2) / np.hypot(*size) * 2
     return np.asarray(1 - corner_loss * (x[None] ** 2 + y[:, None] ** 2), np.float32)

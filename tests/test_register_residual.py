@@ -181,6 +181,18 @@ def test_unknown_cells_are_like_those_around_and_the_outside_does_not_count() ->
     assert right.residual_px < 0.05 * full
 
 
+def test_wide_cells_speak_where_small_ones_have_no_texture() -> None:
+    value, covariance = noise()
+    value[blob()] += (2.0, 1.0)
+    wide = cells(value, covariance)
+    small = dataclasses.replace(wide, known=~blob())
+    alone = certify(small, fit(), area=ALL).residual_px
+    both = certify(small, fit(), area=ALL, wide=wide).residual_px
+    true = float(np.hypot(2, 1) * blob().mean())
+    assert alone < 0.1 * true
+    assert both == pytest.approx(true, rel=0.1)
+
+
 def test_nothing_known_claims_nothing() -> None:
     value, covariance = noise()
     none = dataclasses.replace(cells(value, covariance), known=np.zeros(len(value), np.bool_))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register.cells import Cells, Values
@@ -44,7 +45,12 @@ class Certificate:
 
 
 def certify(
-    cells: Cells, fit: Fit, *, area: tuple[int, int, int, int], fitted: bool = True
+    cells: Cells,
+    fit: Fit,
+    *,
+    area: tuple[int, int, int, int],
+    fitted: bool = True,
+    wide: Cells | None = None,
 ) -> Certificate:
     """Estimate the error of a fit's map from small cells that each look at one place.
 
@@ -57,24 +63,28 @@ def certify(
         cells: small enough to lie on one depth plane, mostly.
         fit: whose map is judged.
         area: (x0, y0, x1, y1), half-open, over which the mean is taken.
+        wide: larger cells, that tell the shift where the small ones have too little texture.
         fitted: whether the fit estimated its map; the covariance of one that was given says
             nothing, and that of the smooth displacement takes its place.
     """
     deviation = _map_deviation_px(fit) if fitted else 0.0
     if not cells.known.any():
         return Certificate(float("nan"), deviation, float("nan"), 1.0)
-    field = Field(cells.shift_px, cells.shift_covariance, cells.known, cells.rows, cells.columns)
+    field = _field(cells)
     factors = noise_factors(field)
     smooth, uncertain = _smooth_shift(cells, factors[4])
     if not fitted:
         deviation = uncertain.deviation_px
     rest = Field(field.value - smooth, field.covariance, field.known, field.rows, field.columns)
     local = shrink(rest, factors)
-    square = ((smooth + local.mean) ** 2).sum(axis=1) + _MEAN_LENGTH * local.spread
-    misfit = _mean_over(cells, np.sqrt(square), area)
+    length = np.sqrt(((smooth + local.mean) ** 2).sum(axis=1) + _MEAN_LENGTH * local.spread)
+    known = cells.known
+    if wide is not None:
+        length, known = _filled(cells, length, wide, factors[4])
+    misfit = _mean_over(cells, length, known, area)
     # where the smooth displacement is known, the error of the fit is a part of it
-    known = fitted and uncertain.significant
-    residual = max(misfit, deviation) if known else float(np.hypot(misfit, deviation))
+    held = fitted and uncertain.significant
+    residual = max(misfit, deviation) if held else float(np.hypot(misfit, deviation))
     return Certificate(residual, deviation, misfit, factors[2])
 
 
@@ -171,7 +181,29 @@ def _regression(cells: Cells, columns: Values, noise_factor: float) -> tuple[Val
     return found / scale, covariance / np.outer(scale, scale)
 
 
-def _mean_over(cells: Cells, length: Values, area: tuple[int, int, int, int]) -> float:
+def _filled(
+    cells: Cells, length: Values, wide: Cells, noise_factor: float
+) -> tuple[Values, npt.NDArray[np.bool_]]:
+    """Lengths with those of wide cells where small ones know nothing, and which are known then."""
+    real = shrink(_field(wide), {blocks: noise_factor for blocks in (1, 2, 4)})
+    wide_length = np.sqrt((real.mean**2).sum(axis=1) + _MEAN_LENGTH * real.spread)
+    column = np.floor((cells.xy[:, 0] + 0.5) / wide.size[0] * wide.columns).astype(np.intp)
+    row = np.floor((cells.xy[:, 1] + 0.5) / wide.size[1] * wide.rows).astype(np.intp)
+    around = row * wide.columns + column
+    filled = ~cells.known & wide.known[around]
+    return np.where(filled, wide_length[around], length), cells.known | filled
+
+
+def _field(cells: Cells) -> Field:
+    return Field(cells.shift_px, cells.shift_covariance, cells.known, cells.rows, cells.columns)
+
+
+def _mean_over(
+    cells: Cells,
+    length: Values,
+    known: npt.NDArray[np.bool_],
+    area: tuple[int, int, int, int],
+) -> float:
     """Mean over the cells whose centre lies in the area; unknown ones are like those around."""
     x, y = cells.xy.T
     x0, y0, x1, y1 = area
@@ -179,8 +211,8 @@ def _mean_over(cells: Cells, length: Values, area: tuple[int, int, int, int]) ->
     if not inside.any():
         inside = np.ones_like(inside)
     row, column = np.divmod(np.arange(len(length)), cells.columns)
-    wanted = np.flatnonzero(inside & ~cells.known)
-    given = np.flatnonzero(cells.known)
+    wanted = np.flatnonzero(inside & ~known)
+    given = np.flatnonzero(known)
     far = (row[wanted, None] - row[given]) ** 2 + (column[wanted, None] - column[given]) ** 2
     near = np.exp(-far / (2 * _REACH**2)) + 1e-12
     length = length.copy()
