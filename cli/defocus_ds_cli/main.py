@@ -18,9 +18,14 @@ COMMANDS = {
     "register": "register",
     "match-colour": "match_colour",
     "crop": "crop",
+    "split": "split",
     "verify": "verify",
     "report": "report",
     "score": "score",
+    "measure": "measure",
+    "weights": "weights",
+    "train": "train",
+    "restore": "restore",
 }
 
 

@@ -110,8 +110,14 @@ def _print_record(record: dict[str, Any]) -> None:
     click.echo(f"target       {target}")
     click.echo(f"CIEDE2000    {difference['before']:.2f} before, {difference['after']:.2f} after")
     click.echo(f"contrast     {contrast['before']:.3f} before, {contrast['after']:.3f} after")
-    click.echo(f"gains        {', '.join(f'{gain:.4f}' for gain in record['gains'])}")
+    gains = zip(record["gains"], record["gains_error"], strict=True)
+    click.echo(f"gains        {', '.join(f'{gain:.4f} ± {error:.4f}' for gain, error in gains)}")
+    for name, row in zip(("matrix", "", ""), record["matrix"], strict=True):
+        click.echo(f"{name:<12} {' '.join(f'{number:8.4f}' for number in row)}")
     click.echo(f"LUT moves    {moved['mean']:.2f} levels on average, {moved['max']:.2f} at most")
-    click.echo(f"left out     {record['clipped_share']:.2%} of the samples, clipped")
+    click.echo(f"left out     {record['clipped_share']:.2%} of the places, clipped")
+    click.echo(
+        f"agreement    correlation {record['correlation']:.3f} of {record['samples']} colours"
+    )
     for note in record["notes"]:
         click.echo(f"note         {note}")
