@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from defocus_ds.frames import FloatImage, UInt8Image
 from defocus_ds.optics import to_encoded, to_linear
@@ -42,16 +44,17 @@ class Cast:
             stored = stored + np.float32(self.curve) * stored * (1 - stored) * (2 * stored - 1)
         return np.asarray(stored, np.float32)
 
-    def undo(self, image: UInt8Image) -> UInt8Image:
-        """What someone who knew the cast could do at best with the 8-bit capture."""
+    def undo(self, image: npt.NDArray[Any]) -> UInt8Image:
+        """What someone who knew the cast could do at best with the uint8 or uint16 capture."""
         curved = _NODES + self.curve * _NODES * (1 - _NODES) * (2 * _NODES - 1)
-        levels = np.interp(np.arange(256) / 255, curved, _NODES) ** (1 / self.gamma)
+        top = np.iinfo(image.dtype).max
+        levels = np.interp(np.arange(top + 1) / top, curved, _NODES) ** (1 / self.gamma)
         table = to_linear(levels.astype(np.float32))
         back = np.linalg.inv(np.asarray(self.matrix)).astype(np.float32)
         out = np.empty(image.shape, np.uint8)
-        for top in range(0, len(image), 256):
-            stored = to_encoded(np.clip(table[image[top : top + 256]] @ back.T, 0, 1))
-            out[top : top + 256] = np.round(stored * 255)
+        for row in range(0, len(image), 256):
+            stored = to_encoded(np.clip(table[image[row : row + 256]] @ back.T, 0, 1))
+            out[row : row + 256] = np.round(stored * 255)
         return out
 
 

@@ -45,10 +45,15 @@ Find = Callable[[Image, Image, Alignment | None, Stopwatch], Image]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """``needs`` names a module."""
+    """``needs`` names a module, ``bits`` is the depth of the captures it gets.
+
+    ``dataset`` says that the result is in the sharp frame, as the build writes it.
+    """
 
     find: Find
     needs: str = ""
+    bits: int = 8
+    dataset: bool = False
 
     @property
     def installed(self) -> bool:
@@ -58,18 +63,37 @@ class Method:
 def run(method: str, task: dict[str, Any], watch: Stopwatch) -> dict[str, Any]:
     """Recolour the .npy file ``task["blurred"]`` towards ``task["sharp"]``.
 
-    The result goes to the file ``task["result"]``, if there is one.
+    Methods for 16 bits get ``blurred16`` and ``sharp16``.  The result goes to the file
+    ``task["result"]``, if there is one.  ``each`` runs all of ``task["methods"]``, with results
+    in the folder ``task["results"]``, and returns the reasons of those that failed.
     """
     if method == "register":
         return _register(task)
     if method == "lut against exact":
-        return lut_error(np.load(task["blurred"]), np.load(task["sharp"]))
-    sharp, blurred = (np.load(task[name], allow_pickle=False) for name in ("sharp", "blurred"))
-    alignment = Alignment.from_record(task["alignment"]) if task.get("alignment") else None
-    result = METHODS[method].find(blurred, sharp, alignment, watch)
+        return lut_error(_read(task, "blurred"), _read(task, "sharp"))
+    if method == "each":
+        return _run_each(task, watch)
+    result = _run_one(method, task, watch)
     if task.get("result"):
         np.save(task["result"], result)
     return {}
+
+
+def _run_each(task: dict[str, Any], watch: Stopwatch) -> dict[str, Any]:
+    failed = {}
+    for number, method in enumerate(task["methods"]):
+        try:
+            np.save(f"{task['results']}/{number}.npy", _run_one(method, task, watch))
+        except Exception as error:  # whatever a peer raises is a result
+            failed[method] = f"{type(error).__name__}: {error}"[:200]
+    return {"failed_methods": failed}
+
+
+def _run_one(method: str, task: dict[str, Any], watch: Stopwatch) -> Image:
+    depth = "" if METHODS[method].bits == 8 else str(METHODS[method].bits)
+    sharp, blurred = (_read(task, name + depth) for name in ("sharp", "blurred"))
+    alignment = Alignment.from_record(task["alignment"]) if task.get("alignment") else None
+    return METHODS[method].find(blurred, sharp, alignment, watch)
 
 
 def lut_error(blurred: Image, sharp: Image, *, places: int = 500_000) -> dict[str, Any]:
@@ -102,24 +126,34 @@ def lut_error(blurred: Image, sharp: Image, *, places: int = 500_000) -> dict[st
     return found
 
 
+def _read(task: dict[str, Any], name: str) -> npt.NDArray[Any]:
+    return np.asarray(np.load(task[name], allow_pickle=False))
+
+
 def _register(task: dict[str, Any]) -> dict[str, Any]:
     from defocus_ds import register
 
-    found = register(np.load(task["sharp"]), np.load(task["blurred"]))
+    found = register(_read(task, "sharp"), _read(task, "blurred"))
     record = found.to_record()
     keys = ("matrix", "radial", "size", "blur_radius_px", "valid_area", "verdict")
     return {"alignment": {key: record[key] for key in keys}}
 
 
-def _ours(config: ColourConfig) -> Find:
+def _ours(config: ColourConfig, *, dataset: bool = False) -> Find:
     def find(blurred: Image, sharp: Image, alignment: Alignment | None, watch: Stopwatch) -> Image:
         from defocus_ds import match_colour
+        from defocus_ds.resample import resample
 
+        tiny = sharp[:96, :96]
+        match_colour(tiny, tiny, config=config).apply(tiny)  # loads what the peers have imported
         with watch("all"):
             with watch("fit"):
                 found = match_colour(blurred, sharp, alignment=alignment, config=config)
             with watch("apply"):
-                return np.asarray(found.apply(blurred))
+                if dataset and alignment is not None:
+                    return np.asarray(resample(blurred, alignment.warp, lut=found.lut))
+                fixed = found.apply(blurred)
+                return fixed if fixed.dtype == np.uint8 else np.rint(fixed / 257).astype(np.uint8)
 
     return find
 
@@ -158,6 +192,10 @@ def _none(blurred: Image, _: Image, __: Alignment | None, watch: Stopwatch) -> I
 METHODS = {
     "uncorrected": Method(_none),
     "response": Method(_ours(ColourConfig(method="response"))),
+    "response, 16 bits": Method(_ours(ColourConfig(method="response")), bits=16),
+    "response, in the dataset": Method(
+        _ours(ColourConfig(method="response"), dataset=True), dataset=True
+    ),
     "affine": Method(_ours(ColourConfig(method="affine"))),
     "idt": Method(_ours(ColourConfig(method="idt"))),
     "mkl": Method(_ours(ColourConfig(method="mkl"))),

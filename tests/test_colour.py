@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import pytest
 import scenes
 
 from defocus_ds.config import BuildConfig, ColourConfig, config_from_dict
+from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.errors import ColourFailed
 from defocus_ds.optics import Transfer, Warp, to_encoded, to_linear
 from defocus_ds.stages.colour import ColourMap, match_colour
@@ -227,6 +229,19 @@ def test_a_foreign_scene_falls_back_to_distributions_and_says_so() -> None:
     assert np.isfinite(found.lut).all()
 
 
+def test_a_misalignment_that_would_flatten_the_contrast_is_noticed() -> None:
+    """Regression between places that correspond only roughly pulls all colours to their mean."""
+    rng = np.random.default_rng(5)
+    clouds = cv2.GaussianBlur(rng.random((500, 700, 3), dtype=np.float32), (0, 0), 14)
+    clouds = (clouds - clouds.min()) / np.ptp(clouds) * np.float32(0.8) + np.float32(0.1)
+    sharp, blurred = levels(clouds[:, 10:-10]), levels(clouds[:, :-20])
+    found = match_colour(blurred, sharp)
+    assert 0.75 < found.record["correlation"] < 0.95
+    assert found.record["method"] == "mkl"
+    assert any(note.startswith("flat: response leaves") for note in found.record["notes"])
+    assert found.record["contrast"]["after"] == pytest.approx(1, abs=0.03)
+
+
 def test_flat_and_grey_scenes_give_a_tame_map() -> None:
     rng = np.random.default_rng(0)
     grey = cv2.GaussianBlur(rng.integers(0, 256, (200, 240), dtype=np.uint8), (0, 0), 5)
@@ -257,6 +272,41 @@ def test_other_types_give_the_same_map(kind: str) -> None:
     assert np.abs(as_float * 255 - maps[0].apply(blurred)).max() < 0.6
 
 
+def test_eight_bit_images_go_through_the_response_itself_others_through_the_lut() -> None:
+    true = pair(6.0)
+    blurred = gain_gamma_matrix(true.uncast)
+    found = match_colour(blurred, true.sharp, alignment=alignment(true))
+    assert found.response is not None
+    exact = found.response.apply(blurred / np.float32(255)).clip(0, 1) * 255
+    direct, tabulated = found.apply(blurred), replace(found, response=None).apply(blurred)
+    assert np.abs(direct - exact).max() < 0.6
+    assert np.abs(direct - exact).mean() <= np.abs(tabulated - exact).mean()
+    assert np.abs(direct.astype(int) - tabulated).max() <= 2
+    other = match_colour(blurred, true.sharp, config=ColourConfig(method="mkl"))
+    assert other.response is None
+
+
+def test_sixteen_bit_captures_lose_nothing_to_rounding() -> None:
+    """The known cast undone on 8 bits leaves 0.3 and more; from 16 bits less than half is left."""
+    true = pair(6.0)
+    light = to_linear(true.uncast) @ MIXING.T * np.array([1.06, 0.97, 0.88], np.float32)
+    stored = to_encoded(light).clip(0, 1) ** np.float32(1.06)
+    fine = np.round(stored * 65535).astype(np.uint16)
+    sharp = true.sharp.astype(np.uint16) * 257
+    found = match_colour(fine, sharp, alignment=alignment(true))
+    corrected = found.apply(fine)
+    assert corrected.dtype == np.uint16
+    from_fine = difference(np.round(corrected / 257).astype(np.uint8), true.uncast)
+    coarse = levels(stored)
+    from_coarse = difference(
+        match_colour(coarse, true.sharp, alignment=alignment(true)).apply(coarse), true.uncast
+    )
+    assert from_fine < 0.15
+    assert from_fine < 0.6 * from_coarse
+    by_rows = np.concatenate([found.apply(fine[:200]), found.apply(fine[200:])])
+    assert np.array_equal(by_rows, corrected)
+
+
 @pytest.mark.parametrize("method", ["response", "idt"])
 def test_same_inputs_same_bytes(method: str) -> None:
     true = pair(3.0)
@@ -279,6 +329,37 @@ def test_the_record_is_json_and_complete() -> None:
     assert record["contrast"]["after"] == pytest.approx(1, abs=0.01)
     assert record["displacement_levels"]["max"] > record["displacement_levels"]["mean"] > 2
     assert record["samples"] > 10_000
+    assert 0 < record["clipped_share"] < 0.3
+    assert record["correlation"] > 0.99
+    assert len(record["matrix"]) == 3
+    assert {len(row) for row in record["matrix"]} == {4}
+
+
+def test_the_gains_error_says_how_sure_the_gains_are() -> None:
+    """Light that changes over the frame is what makes a single gain uncertain."""
+    true = pair(6.0)
+    even = match_colour(true.uncast, true.sharp, alignment=alignment(true)).record
+    fade = np.linspace(1.1, 0.9, SIZE[1], dtype=np.float32)[:, None, None]
+    faded = levels(to_encoded(to_linear(true.uncast) * fade))
+    uneven = match_colour(faded, true.sharp, alignment=alignment(true)).record
+    assert max(even["gains_error"]) < 0.001
+    assert np.abs(np.array(even["gains"]) - 1).max() < 0.002
+    # 16 bands from +10 to -10 %: deviation 0.06, so a standard error of about 0.06 / 4
+    assert uneven["gains_error"] == pytest.approx([0.015] * 3, rel=0.4)
+
+
+def test_the_dataset_holds_the_record_of_every_pair(small_dataset: Path) -> None:
+    rows = [r for r in read_scenes(small_dataset / "scenes.parquet") if r["level"] != "sharp"]
+    assert rows
+    for row in rows:
+        record = row["colour"]
+        record = json.loads(record) if isinstance(record, str) else record
+        assert np.array(record["matrix"]).shape == (3, 4)
+        assert all(error < 0.01 for error in record["gains_error"])
+        assert record["displacement_levels"]["max"] >= record["displacement_levels"]["mean"] > 0
+        assert 0 <= record["clipped_share"] < 0.5
+        assert record["ciede2000"]["after"] < min(1, record["ciede2000"]["before"])
+        assert record["contrast"]["after"] == pytest.approx(1, abs=0.01)
 
 
 def test_cube_files_give_back_the_map_bit_for_bit(tmp_path: Path) -> None:

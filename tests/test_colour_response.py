@@ -8,8 +8,8 @@ import pytest
 
 from defocus_ds.errors import ColourFailed
 from defocus_ds.optics import Transfer, to_encoded, to_linear
-from defocus_ds.stages.colour.affine import apply_affine
-from defocus_ds.stages.colour.response import fit_affine, fit_response
+from defocus_ds.stages.colour.curves import apply_response
+from defocus_ds.stages.colour.response import Response, fit_affine, fit_response
 
 Cloud = npt.NDArray[np.float32]
 
@@ -79,26 +79,38 @@ def test_pairs_must_correspond() -> None:
             fit(cloud(15), cloud(15))
 
 
+def curved(transfer: Transfer = Transfer.SRGB) -> Response:
+    bend = np.random.default_rng(4).normal(0, 0.02, (3, 9))
+    return Response(bend, MATRIX, transfer)
+
+
 @pytest.mark.parametrize("transfer", list(Transfer))
-def test_apply_affine_is_within_a_level_of_the_exact_result(transfer: Transfer) -> None:
+def test_eight_bit_pixels_come_within_a_level_of_the_exact_result(transfer: Transfer) -> None:
     image = np.random.default_rng(0).integers(0, 256, (200, 210, 3), dtype=np.uint8)
-    light = to_linear(image, transfer).astype(np.float64) @ MATRIX[:, :3].T + MATRIX[:, 3]
-    exact = to_encoded(light.clip(0, 1), transfer).astype(np.float64) * 255
-    off = np.abs(apply_affine(image, MATRIX, transfer=transfer) - exact)
+    exact = curved(transfer).apply(image / 255).clip(0, 1).astype(np.float64) * 255
+    off = np.abs(apply_response(image, curved(transfer)) - exact)
     assert off.max() < 1
     assert off.mean() < 0.26  # rounding alone leaves 0.25
 
 
 @pytest.mark.parametrize("transfer", list(Transfer))
-def test_apply_affine_of_the_identity_changes_nothing(transfer: Transfer) -> None:
+def test_a_response_without_effect_changes_no_pixel(transfer: Transfer) -> None:
     image = np.random.default_rng(0).integers(0, 256, (99, 98, 3), dtype=np.uint8)
-    assert np.array_equal(apply_affine(image, np.eye(3, 4), transfer=transfer), image)
+    nothing = Response(np.zeros((3, 9)), np.eye(3, 4), transfer)
+    assert np.array_equal(apply_response(image, nothing), image)
 
 
-def test_apply_affine_refuses_nonsense() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
+def test_curves_bend_before_the_matrix_mixes() -> None:
+    lifted = Response(np.full((3, 9), 0.098), np.eye(3, 4), Transfer.SRGB)
+    grey = np.full((2, 2, 3), 100, np.uint8)
+    assert np.array_equal(apply_response(grey, lifted), np.full((2, 2, 3), 125, np.uint8))
+    assert np.allclose(lifted.bend(grey / 255), 100 / 255 + 0.098)
+
+
+def test_apply_response_refuses_nonsense() -> None:
     with pytest.raises(ColourFailed, match="uint8"):
-        apply_affine(np.zeros((4, 4), np.uint8), np.eye(3, 4))
-    for matrix in (np.eye(3), np.full((3, 4), np.nan), np.full((3, 4), 1e6)):
-        with pytest.raises(ColourFailed, match="3 x 4"):
-            apply_affine(image, matrix)
+        apply_response(np.zeros((4, 4), np.uint8), curved())
+    for value in (np.nan, 1e6):
+        wild = Response(np.zeros((3, 9)), np.full((3, 4), value), Transfer.SRGB)
+        with pytest.raises(ColourFailed, match="matrix .* need numbers below 1000"):
+            apply_response(np.zeros((4, 4, 3), np.uint8), wild)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -53,6 +55,22 @@ def test_mkl_leaves_directions_without_variation_alone() -> None:
     m = fit_mkl(grey, grey * 0.5 + 0.1)
     assert np.allclose(grey @ m[:, :3].T + m[:, 3], grey * 0.5 + 0.1, atol=1e-6)
     assert np.abs(m[:, :3]).max() < 1.01
+
+
+def test_mkl_gives_the_reference_implementations_colours() -> None:
+    """Numbers of F. Pitié's colour-transfer in GNU Octave: `benchmarks/parity_octave.py`."""
+    with np.load(Path(__file__).parent / "fixtures" / "colour_reference.npz") as file:
+        source, target, wanted = file["source"], file["target"], file["mkl"]
+    m = fit_mkl(source, target)
+    assert np.abs(source @ m[:, :3].T + m[:, 3] - wanted).max() <= 1e-8
+    assert np.abs(wanted - source).mean() > 0.05
+
+
+def test_chunks_do_not_show() -> None:
+    source = gaussian(2500, 1)
+    found = fit_idt(source, gaussian(2500, 2), iterations=5)
+    singly = np.concatenate([found.apply(row[None]) for row in source[1000:1100]])
+    assert found.apply(source)[1000:1100].tobytes() == singly.tobytes()
 
 
 def test_rotations_are_proper_seeded_and_start_with_the_identity() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defocus_ds.errors import OpticsError
-from defocus_ds.lut import apply_lut
+from defocus_ds.lut import apply_lut, lut_table, recolour_rows
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -69,7 +69,42 @@ def test_floats_outside_the_range_are_clipped() -> None:
     assert np.allclose(apply_lut(image, nodes(5)), [[[0, 0.5, 1]]])
 
 
-@pytest.mark.parametrize("shape", [(4, 4, 3), (4, 4, 4, 4), (4, 4, 5, 3), (1, 1, 1, 3)])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_every_pixel_is_recoloured_on_its_own(rows: int) -> None:
+    """Pixels are worked on in chunks: none may depend on where a chunk begins or ends."""
+    rng = np.random.default_rng(rows)
+    lut = rng.random((65, 65, 65, 3), dtype=np.float32) * 2 - np.float32(0.5)
+    image = rng.integers(0, 256, (rows, 777, 3), dtype=np.uint8)
+    whole = apply_lut(image, lut)
+    for x in (0, 300, 511, 512, 513, 776):
+        assert np.array_equal(apply_lut(image[:, x : x + 1], lut), whole[:, x : x + 1])
+
+
+def test_rows_of_levels_go_through_as_their_image_does() -> None:
+    rng = np.random.default_rng(8)
+    lut = rng.random((129, 129, 129, 3), dtype=np.float32)
+    image = rng.integers(0, 256, (5, 640, 3), dtype=np.uint8)
+    out = np.empty_like(image)
+    recolour_rows(image.astype(np.float32), out, lut_table(lut, np.uint8))
+    assert np.abs(out.astype(int) - apply_lut(image, lut)).max() <= 1
+
+
+def test_pixels_off_the_image_become_black_and_overshoot_is_clipped() -> None:
+    values = np.full((2, 600, 3), 300, np.float32)
+    values[0, ::7, 0] = np.nan
+    values[1] = -40
+    out = np.empty(values.shape, np.uint8)
+    recolour_rows(values, out, lut_table(1 - nodes(9), np.uint8))
+    assert (out[1] == 255).all()
+    assert not out[0].any()  # overshoot counts as white, which this LUT makes black
+    recolour_rows(values, out, lut_table(nodes(9), np.uint8))
+    assert not out[0, ::7].any()
+    assert (np.delete(out[0], np.s_[::7], axis=0) == 255).all()
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 4, 3), (4, 4, 4, 4), (4, 4, 5, 3), (1, 1, 1, 3), (130, 130, 130, 3)]
+)
 def test_wrong_luts_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(OpticsError, match="colour LUT has shape"):
         apply_lut(np.zeros((2, 2, 3), np.uint8), np.zeros(shape, np.float32))

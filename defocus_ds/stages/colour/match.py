@@ -15,9 +15,10 @@ from defocus_ds.errors import ColourFailed
 from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Transfer, Warp, to_encoded
 from defocus_ds.stages.colour.cube import bake_lut, read_cube, save_cube
+from defocus_ds.stages.colour.curves import apply_response
 from defocus_ds.stages.colour.quality import assess, correlation
 from defocus_ds.stages.colour.radius import estimate_radius
-from defocus_ds.stages.colour.response import fit_affine, fit_response
+from defocus_ds.stages.colour.response import Response, fit_affine, fit_response
 from defocus_ds.stages.colour.samples import (
     Draw,
     Samples,
@@ -34,8 +35,11 @@ Recolour = Callable[[FloatImage], npt.NDArray[Any]]
 
 _LEAST_CORRELATION = 0.75  # of corresponding colours; below it rows cannot be trusted as pairs
 _MOST_LEFT = 1.5  # mean difference that a paired fit may leave, as a share of what mkl leaves
-_FIT_PAIRS = 30_000  # a parametric fit gains nothing from more
+_MOST_FLAT = 0.1  # loss of contrast of a paired fit; noise and misalignment flatten it
+_FIT_PAIRS = 15_000  # a parametric fit gains nothing from more
+_FIT_CLOUD = 100_000  # nor does a distribution of 160 quantiles
 _UNALIGNED = "no alignment: differences before and after include the misalignment"
+_BAND = 256  # rows of a 16-bit image in work at a time, for memory
 _COARSE = 16  # px averaged where pairs are compared without a matching blur
 
 
@@ -57,19 +61,42 @@ class ColourMap:
     Attributes:
         lut: (N, N, N, 3) float32 indexed [r, g, b], stored values -> stored values.
         record: JSON-ready account of what was done and how sure it is.
-        regrain: whether `apply` restores the gradients of the image after the LUT.
+        regrain: whether `apply` restores the gradients of the image after the map.
+        response: the map that the LUT tabulates, if it is curves and a matrix; 8-bit images then
+            go through it, which is faster and exact to the rounding.
     """
 
     lut: FloatImage = field(repr=False)
     record: dict[str, Any] = field(default_factory=dict)
     regrain: bool = False
+    response: Response | None = field(default=None, repr=False)
 
     def apply(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Recolour (H, W, 3) uint8, or float32 in [0, 1], in the blurred frame; same type."""
+        """Recolour an image in the blurred frame.
+
+        Args:
+            image: (H, W, 3) uint8, uint16, or float32 in [0, 1].
+
+        Returns:
+            The same shape and type, rounded once.
+
+        Raises:
+            OpticsError: wrong shape or type.
+        """
         from defocus_ds.lut import apply_lut
         from defocus_ds.stages.colour.regrain import regrain
 
-        graded = apply_lut(image, self.lut)
+        if image.dtype == np.uint16:
+            unit, out = np.float32(65535), np.empty_like(image)
+            band = len(image) if self.regrain else _BAND  # regraining needs the whole image
+            for top in range(0, len(image), band):
+                rows = self.apply(np.asarray(image[top : top + band] / unit, np.float32))
+                out[top : top + band] = np.rint(rows * unit)
+            return out
+        if self.response is not None and image.dtype == np.uint8:
+            graded: npt.NDArray[Any] = apply_response(image, self.response)
+        else:
+            graded = apply_lut(image, self.lut)
         return regrain(image, graded) if self.regrain else graded
 
     def save_cube(self, path: str | Path) -> None:
@@ -134,7 +161,8 @@ def match_colour(
     single = config.blur_matched or config.method in ("affine", "response", "none")
     cloud = pairs if single else plain_samples(pixels, reference, draw=draw)
     recolour, method = _fit(config, cloud, transfer, seed, notes)
-    lut = bake_lut(recolour, config.lut_size)
+    response = recolour if isinstance(recolour, Response) else None
+    lut = bake_lut(recolour.apply if isinstance(recolour, Response) else recolour, config.lut_size)
     record = {
         "method": method,
         "asked": config.method,
@@ -144,12 +172,13 @@ def match_colour(
         "regrain": config.regrain,
         "transfer": str(transfer),
         "iterations": config.iterations if method == "idt" else None,
+        "marginals": "quantiles" if method == "idt" else None,
         "lut_size": config.lut_size,
         "seed": seed,
         **assess(pairs, lut, transfer),
         "notes": notes,
     }
-    return ColourMap(lut, record, config.regrain)
+    return ColourMap(lut, record, config.regrain, response)
 
 
 def _geometry(
@@ -190,15 +219,17 @@ def _radius(
 
 def _fit(
     config: ColourConfig, cloud: Samples, transfer: Transfer, seed: int, notes: list[str]
-) -> tuple[Recolour, str]:
-    """The map as a function of stored values, and the method that was used in the end."""
+) -> tuple[Recolour | Response, str]:
+    """The map of stored values, and the method that was used in the end."""
     method = config.method
     if method == "none":
         return (lambda colours: colours), method
     source = to_encoded(cloud.blurred, transfer)
     target = to_encoded(cloud.target, transfer)
     if method == "idt":
-        return fit_idt(source, target, iterations=config.iterations, seed=seed).apply, method
+        step = -(-len(source) // _FIT_CLOUD)
+        cloud_a, cloud_b = source[::step], target[::step]
+        return fit_idt(cloud_a, cloud_b, iterations=config.iterations, seed=seed).apply, method
     matrix = fit_mkl(source, target)
 
     def linear(colours: FloatImage) -> npt.NDArray[Any]:
@@ -215,14 +246,25 @@ def _fit(
         return linear, "mkl"
     step = -(-len(source) // _FIT_PAIRS)
     fit = fit_response if method == "response" else fit_affine
-    paired = fit(cloud.blurred[::step], cloud.target[::step], transfer=transfer).apply
-    left, floor = (
-        float(np.abs(np.clip(f(source[::step]), 0, 1) - target[::step]).mean()) * 255
-        for f in (paired, linear)
-    )
+    response = fit(cloud.blurred[::step], cloud.target[::step], transfer=transfer)
+    goal = target[::step]
+    mapped, moved = (np.clip(f(source[::step]), 0, 1) for f in (response.apply, linear))
+    spread = _spread(mapped) / max(_spread(goal), 1e-6)
+    if spread < 1 - _MOST_FLAT and _spread(mapped) < _spread(moved):
+        notes.append(
+            f"flat: {method} leaves {spread:.0%} of the contrast, need {1 - _MOST_FLAT:.0%} "
+            "(is the pair aligned?); mkl was used instead"
+        )
+        return linear, "mkl"
+    left, floor = (float(np.abs(colours - goal).mean()) * 255 for colours in (mapped, moved))
     if left > _MOST_LEFT * floor + 0.5:
         notes.append(
             f"unstable: {method} leaves {left:.2f} levels, mkl {floor:.2f}; mkl was used instead"
         )
         return linear, "mkl"
-    return paired, method
+    return response, method
+
+
+def _spread(colours: npt.NDArray[Any]) -> float:
+    """Standard deviation of stored values, mean of the channels."""
+    return float(colours.std(axis=0).mean())

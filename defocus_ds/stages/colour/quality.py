@@ -15,7 +15,9 @@ from defocus_ds.stages.colour.samples import Samples
 __all__ = ["assess", "correlation"]
 
 _COMPARED = 20_000  # pairs on which colour differences are computed
+_DIFFERENCES = 4_000  # averages of which the difference is computed
 _POOLED = 16  # neighbouring pairs averaged before, so that noise is not counted as colour
+_BANDS = 16  # parts of the frame, from top to bottom, whose agreement says how sure a gain is
 
 
 def correlation(pairs: Samples, transfer: Transfer) -> float:
@@ -36,7 +38,8 @@ def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any
 
     Returns:
         JSON-ready: ``samples``, ``averaged_px``, ``clipped_share``, ``correlation``, ``gains``
-        (ratio of mean light per channel), ``matrix`` (3x4 in linear light, least-squares
+        (ratio of mean light per channel), ``gains_error`` (their standard error, from how `_BANDS`
+        bands of the frame differ), ``matrix`` (3x4 in linear light, least-squares
         approximation of the map), ``displacement_levels`` (mean and max of 255, over the
         colours sampled), ``ciede2000`` (mean before and after, of averages over `_POOLED`
         neighbouring pairs) and ``contrast`` (standard deviation of L* over that of the target,
@@ -66,6 +69,7 @@ def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any
         "clipped_share": _short(pairs.clipped_share),
         "correlation": _short(correlation(pairs, transfer)),
         "gains": _short(means[1] / np.maximum(means[0], 1e-6)),
+        "gains_error": _short(_gains_error(pairs)),
         "matrix": _short(matrix),
         "displacement_levels": {"mean": _short(moved.mean()), "max": _short(moved.max())},
         "ciede2000": _pooled_differences(pairs, lut, transfer),
@@ -74,6 +78,19 @@ def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any
             "after": _short(spread[1] / spread[2]),
         },
     }
+
+
+def _gains_error(pairs: Samples) -> npt.NDArray[np.float64]:
+    """Standard error of the gains; samples are in reading order, so a run of them is a band."""
+    count = min(_BANDS, len(pairs.blurred))
+    edges = np.linspace(0, len(pairs.blurred), count + 1).astype(np.int64)[:-1]
+    before, target = (
+        np.add.reduceat(light.astype(np.float64), edges) for light in (pairs.blurred, pairs.target)
+    )
+    gains = target.sum(axis=0) / np.maximum(before.sum(axis=0), 1e-6)
+    left = target - gains * before  # a band weighs by its light: the ratio estimator's error
+    error = np.sqrt((left**2).sum(axis=0) * count / max(count - 1, 1))
+    return np.asarray(error / np.maximum(before.sum(axis=0), 1e-6))
 
 
 def _pooled_differences(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, float]:
@@ -88,7 +105,7 @@ def _pooled_differences(pairs: Samples, lut: FloatImage, transfer: Transfer) -> 
         return np.asarray(rgb2lab(np.clip(to_encoded(whole, transfer), 0, 1)[None])[0])
 
     run = min(_POOLED, len(pairs.blurred))
-    step = max(1, len(pairs.blurred) // run // _COMPARED)
+    step = max(1, len(pairs.blurred) // run // _DIFFERENCES)
     stored = np.clip(to_encoded(pairs.blurred, transfer), 0, 1)
     mapped = to_linear(np.clip(apply_lut(stored[None], lut)[0], 0, 1), transfer)
     target = lab(pairs.target)

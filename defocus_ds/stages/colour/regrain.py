@@ -20,7 +20,11 @@ _DAMPING = 0.2  # share of the old value kept by a sweep
 
 
 def regrain(
-    original: npt.NDArray[Any], graded: npt.NDArray[Any], *, smoothness: float = 1.0
+    original: npt.NDArray[Any],
+    graded: npt.NDArray[Any],
+    *,
+    smoothness: float = 1.0,
+    reference: bool = False,
 ) -> npt.NDArray[Any]:
     """Give the graded image the gradients of the original.
 
@@ -32,6 +36,9 @@ def regrain(
         original: (H, W, 3) uint8 or float32 in [0, 1], before the colour map.
         graded: the same shape and type, after it.
         smoothness: weight of the gradients, > 0.
+        reference: sweep as the reference implementation does: it starts from the original, and
+            hands colours from level to level, whose fine detail is lost on coarse levels.  Its
+            few sweeps then end nearer to the original than to the minimum.
 
     Returns:
         The same shape and type, clipped to the range.
@@ -44,11 +51,11 @@ def regrain(
             f"regrain: {original.dtype} {original.shape} and {graded.dtype} {graded.shape}; "
             "need two (H, W, 3) images of one type."
         )
-    levels = _pyramid(original, graded, smoothness)
+    levels = _pyramid(original, graded, smoothness, reference)
     out = np.empty_like(graded)
     top = np.float32(255 if graded.dtype == np.uint8 else 1)
     for channel in range(graded.shape[2]):
-        solved = _solve(levels, channel)
+        solved = _solve(levels, channel, reference)
         np.multiply(solved, top, out=solved)
         np.clip(solved, 0, top, out=solved)
         if graded.dtype == np.uint8:
@@ -70,9 +77,10 @@ class _Level:
 
 
 def _pyramid(
-    original: npt.NDArray[Any], graded: npt.NDArray[Any], smoothness: float
+    original: npt.NDArray[Any], graded: npt.NDArray[Any], smoothness: float, reference: bool
 ) -> list[_Level]:
     """The levels, full resolution first."""
+    halved = _tent_halved if reference else _halved
     levels: list[_Level] = []
     image, goal = original, graded
     for depth, sweeps in enumerate(_SWEEPS):
@@ -83,7 +91,7 @@ def _pyramid(
         if min(height, width) <= _SMALLEST:
             break
         size = width, height
-        image, goal = _halved(image, unit, size), _halved(goal, unit, size)
+        image, goal = halved(image, unit, size), halved(goal, unit, size)
     return levels
 
 
@@ -97,32 +105,67 @@ def _halved(image: npt.NDArray[Any], unit: np.float32, size: tuple[int, int]) ->
     return half
 
 
-def _solve(levels: list[_Level], channel: int) -> FloatImage:
+def _tent_halved(image: npt.NDArray[Any], unit: np.float32, size: tuple[int, int]) -> FloatImage:
+    """Bilinear with the tent widened to the step, mirrored at the border."""
+    across, down = _tent(image.shape[1], size[0]), _tent(image.shape[0], size[1])
+    half = np.empty((size[1], size[0], image.shape[2]), np.float32)
+    for channel in range(image.shape[2]):
+        plane = np.multiply(image[..., channel], unit, dtype=np.float32)
+        rows = sum(weight[:, None] * plane[at] for at, weight in down)
+        half[..., channel] = sum(weight * rows[:, at] for at, weight in across)
+    return half
+
+
+def _tent(length: int, count: int) -> list[tuple[npt.NDArray[np.int64], FloatImage]]:
+    """Taps of a reduction to ``count`` samples: for each tap, where it reads and its weights."""
+    step = length / count
+    centre = (np.arange(count) + 0.5) * step - 0.5
+    first = np.floor(centre - step).astype(np.int64) + 1
+    taps = first[:, None] + np.arange(int(np.ceil(2 * step)))
+    weights = np.maximum(0, 1 - np.abs(taps - centre[:, None]) / step)
+    weights /= weights.sum(axis=1, keepdims=True)
+    taps = np.where(taps < 0, -1 - taps, np.where(taps >= length, 2 * length - 1 - taps, taps))
+    return [(taps[:, k], weights[:, k].astype(np.float32)) for k in range(taps.shape[1])]
+
+
+def _solve(levels: list[_Level], channel: int, reference: bool) -> FloatImage:
     """One channel of the minimiser.
 
     What is iterated, and handed from level to level, is the difference from the original: it is
     smooth, so nothing of the original's detail is lost on coarse levels.
     """
-    import cv2
-
-    difference: FloatImage | None = None
+    coarser: tuple[FloatImage, FloatImage] | None = None
     for level in reversed(levels):
         image = np.multiply(level.image[..., channel], level.unit, dtype=np.float32)
         goal = np.multiply(level.goal[..., channel], level.unit, dtype=np.float32)
         goal -= image
-        if difference is None:
-            difference = goal.copy()
+        if coarser is not None:
+            difference = _refined(*coarser, image, reference)
         else:
-            size = goal.shape[1], goal.shape[0]
-            finer = cv2.resize(difference, size, interpolation=cv2.INTER_LINEAR)
-            difference = np.asarray(finer, np.float32)
+            difference = np.zeros_like(goal) if reference else goal.copy()
         other = np.empty_like(difference)
         for _ in range(level.sweeps):
             _sweep(difference, goal, level.phi, level.psi, other)
             difference, other = other, difference
-    assert difference is not None  # there is always the full level
+        coarser = difference, image
+    assert coarser is not None  # there is always the full level
+    difference, image = coarser
     difference += image
     return difference
+
+
+def _refined(
+    difference: FloatImage, coarse: FloatImage, image: FloatImage, reference: bool
+) -> FloatImage:
+    """The difference at the next finer level, of which ``image`` is the original."""
+    import cv2
+
+    size = image.shape[1], image.shape[0]
+    carried = difference + coarse if reference else difference
+    finer = np.asarray(cv2.resize(carried, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    if reference:
+        finer -= image
+    return finer
 
 
 @numba.njit(cache=True, nogil=True)

@@ -22,7 +22,7 @@ __all__ = ["Response", "fit_affine", "fit_response"]
 Matrix = npt.NDArray[np.float64]
 
 _INTERVALS = 6  # of the cubic B-spline of a response curve
-_STIFFNESS = 0.01  # weight of the curve's squared second differences against the mean residual
+_STIFFNESS = 0.001  # weight of the curve's squared second differences against the mean residual
 _ANCHOR = 1e-4  # weight that keeps an undetermined coefficient where it was
 _LEAST_SLOPE = 0.1  # of a response curve; below it the fit is not believed
 
@@ -42,13 +42,15 @@ class Response:
     matrix: Matrix
     transfer: Transfer
 
+    def bend(self, colours: npt.ArrayLike) -> Matrix:
+        """The curves alone: (..., 3) stored values in [0, 1] -> (..., 3) float64."""
+        values = np.asarray(colours, np.float64)
+        added = [_basis(values[..., c]) @ self.curves[c] for c in range(3)]
+        return np.asarray(values + np.stack(added, axis=-1))
+
     def apply(self, colours: npt.ArrayLike) -> FloatImage:
         """Map (..., 3) stored values in [0, 1]; float32 of the same shape, not clipped."""
-        values = np.asarray(colours, np.float64)
-        bent = values + np.stack(
-            [_basis(values[..., c]) @ self.curves[c] for c in range(3)], axis=-1
-        )
-        linear = to_linear(bent, self.transfer)
+        linear = to_linear(self.bend(colours), self.transfer)
         return to_encoded(linear @ self.matrix[:, :3].T + self.matrix[:, 3], self.transfer)
 
 

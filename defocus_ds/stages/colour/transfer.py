@@ -15,12 +15,13 @@ import numpy.typing as npt
 from defocus_ds.errors import ColourFailed
 from defocus_ds.frames import FloatImage
 
-__all__ = ["Idt", "fit_idt", "fit_mkl", "rotation_axes"]
+__all__ = ["Idt", "check_clouds", "fit_idt", "fit_mkl", "rotation_axes"]
 
 Matrix = npt.NDArray[np.float64]
 
 _QUANTILES = 160  # knots of a 1-D transfer, means of blocks of sorted samples: more fit noise
 _CELLS = 256  # regular cells in which a 1-D transfer is tabulated for look-up
+_CHUNK = 1024  # colours displaced together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +47,7 @@ class Idt:
         """Transfer (..., 3) colours; float32 of the same shape, not clipped."""
         given = np.asarray(colours, np.float32)
         moved = np.array(given.reshape(-1, 3), np.float32, order="C")
-        for step in zip(self.axes, self.start, self.per_unit, self.displacement, strict=True):
-            _displace(moved, *step)
+        _displace(moved, self.axes, self.start, self.per_unit, self.displacement)
         return moved.reshape(given.shape)
 
 
@@ -84,7 +84,7 @@ def fit_idt(
     Raises:
         ColourFailed: a cloud holds fewer than 16 colours or values that are not finite.
     """
-    _check_clouds(source, target)
+    check_clouds(source, target)
     axes = rotation_axes(iterations, seed)
     moved = np.array(source, np.float32, order="C")
     goal = np.asarray(target, np.float32)
@@ -97,7 +97,8 @@ def fit_idt(
             knots = _block_quantiles(moved @ turn[axis])
             values = _block_quantiles(goal @ turn[axis])
             start[i, axis], per_unit[i, axis], displacement[i, axis] = _tabulate(knots, values)
-        _displace(moved, rotation, start[i], per_unit[i], displacement[i])
+        now = slice(i, i + 1)
+        _displace(moved, axes[now], start[now], per_unit[now], displacement[now])
     return Idt(axes, start, per_unit, displacement)
 
 
@@ -117,7 +118,7 @@ def fit_mkl(source: npt.NDArray[Any], target: npt.NDArray[Any]) -> Matrix:
     Raises:
         ColourFailed: as `fit_idt`.
     """
-    _check_clouds(source, target)
+    check_clouds(source, target)
     a = np.cov(source.T.astype(np.float64))
     b = np.cov(target.T.astype(np.float64))
     values, vectors = np.linalg.eigh(a)
@@ -134,7 +135,8 @@ def fit_mkl(source: npt.NDArray[Any], target: npt.NDArray[Any]) -> Matrix:
     return np.column_stack([linear, offset])
 
 
-def _check_clouds(*clouds: npt.NDArray[Any]) -> None:
+def check_clouds(*clouds: npt.NDArray[Any]) -> None:
+    """`ColourFailed` unless each is (N, 3) with N >= 16 and finite."""
     for cloud in clouds:
         if cloud.ndim != 2 or cloud.shape[1] != 3 or len(cloud) < 16:
             raise ColourFailed(
@@ -169,17 +171,36 @@ def _tabulate(knots: Matrix, values: Matrix) -> tuple[float, float, FloatImage]:
 
 @numba.njit(cache=True, nogil=True)
 def _displace(colours: Any, axes: Any, start: Any, per_unit: Any, table: Any) -> None:
-    """Displace colours in place along three axes by tabulated amounts."""
-    cells = table.shape[1] - 1
-    r = axes.astype(np.float32)
-    d = np.zeros(3, np.float32)
-    for n in range(colours.shape[0]):
-        c0, c1, c2 = colours[n, 0], colours[n, 1], colours[n, 2]
-        for a in range(3):
-            u = r[a, 0] * c0 + r[a, 1] * c1 + r[a, 2] * c2
-            t = min(max((u - start[a]) * per_unit[a], np.float32(0)), np.float32(cells))
-            k = min(int(t), cells - 1)
-            t -= np.float32(k)
-            d[a] = table[a, k] + t * (table[a, k + 1] - table[a, k])
-        for c in range(3):
-            colours[n, c] += r[0, c] * d[0] + r[1, c] * d[1] + r[2, c] * d[2]
+    """Displace (N, 3) colours in place, rotation after rotation, in chunks that stay in cache."""
+    last = np.int32(table.shape[2] - 2)
+    zero, top = np.float32(0), np.float32(table.shape[2] - 1)
+    colour = np.zeros((3, _CHUNK), np.float32)
+    moves = np.zeros((3, _CHUNK), np.float32)
+    cell = np.zeros(_CHUNK, np.int32)
+    t = np.zeros(_CHUNK, np.float32)
+    c0, c1, c2 = colour[0], colour[1], colour[2]
+    d0, d1, d2 = moves[0], moves[1], moves[2]
+    for first in range(0, colours.shape[0], _CHUNK):
+        rows = colours[first : first + _CHUNK]
+        count = rows.shape[0]
+        for i in range(count):
+            c0[i], c1[i], c2[i] = rows[i, 0], rows[i, 1], rows[i, 2]
+        for n in range(axes.shape[0]):
+            r = axes[n].astype(np.float32)
+            for a in range(3):
+                x, y, z, low, scale = r[a, 0], r[a, 1], r[a, 2], start[n, a], per_unit[n, a]
+                for i in range(count):
+                    u = x * c0[i] + y * c1[i] + z * c2[i]
+                    at = min(max((u - low) * scale, zero), top)
+                    cell[i] = min(np.int32(at), last)
+                    t[i] = at - np.float32(cell[i])
+                steps, move = table[n, a], moves[a]
+                for i in range(count):
+                    k = cell[i]
+                    move[i] = steps[k] + t[i] * (steps[k + 1] - steps[k])
+            for c in range(3):
+                x, y, z, line = r[0, c], r[1, c], r[2, c], colour[c]
+                for i in range(count):
+                    line[i] += x * d0[i] + y * d1[i] + z * d2[i]
+        for i in range(count):
+            rows[i, 0], rows[i, 1], rows[i, 2] = c0[i], c1[i], c2[i]
