@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from functools import partial
 
 import pytest
 import torch
@@ -40,12 +39,7 @@ def test_other_errors_pass_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_handlers_come_back(
-    number: signal.Signals, request: pytest.FixtureRequest
-) -> None:
-    # a shell's background jobs begin with SIGINT ignored
-    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def test_the_first_signal_asks_and_the_handlers_come_back(number: signal.Signals) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with interruptions() as stop:
         assert not stop.asked
