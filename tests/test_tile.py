@@ -156,6 +156,18 @@ def test_misaligned_is_local() -> None:
     assert codes(tiles) == {(64, 64): "misaligned"}
 
 
+def test_a_cell_that_nothing_explains_takes_its_crops_along() -> None:
+    """Where a shift is known, the crop speaks for itself; around the foreign node nothing is."""
+    nodes = [(x, y) for x in range(32, 256, 64) for y in range(32, 192, 64)]
+    shares = [[x, y, 0.8 if (x, y) == (96, 96) else 0.0] for x, y in nodes]
+    known = [[x, y, 0.0, 0.0, 1.0] for x, y in nodes]
+    assert judged(noise(), residual_grid=known, unexplained_grid=shares).kept.all()
+    unknown = [row for row in known if row[:2] != [96, 96]]
+    tiles = judged(noise(), residual_grid=unknown, unexplained_grid=shares)
+    assert codes(tiles) == {(64, 64): "unexplained"}
+    assert tiles.value[~tiles.kept] == pytest.approx(0.8)
+
+
 def test_misaligned_by_the_whole_pair_without_a_grid() -> None:
     assert judged(noise(), residual_px=0.6).counts() == {"misaligned": 12}
     assert judged(noise(), residual_px=float("nan")).counts() == {"misaligned": 12}

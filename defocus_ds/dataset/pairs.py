@@ -29,6 +29,7 @@ class BuiltPair:
         size: (width, height) in pixels of both.
         valid_area: (x0, y0, x1, y1) pixels, half-open.
         residual_grid: rows of x, y, dx, dy in pixels and confidence; may be empty.
+        unexplained_grid: rows of x, y in pixels and unexplained share; may be empty.
         radius_map: blur radius every 64 px; None in datasets from before it was measured.
         radius_grid: rows of x, y, blur radius in pixels and confidence; may be empty.
         residual_px, blur_radius_px: of the pair.
@@ -42,6 +43,7 @@ class BuiltPair:
     size: tuple[int, int]
     valid_area: tuple[int, int, int, int]
     residual_grid: tuple[tuple[float, ...], ...]
+    unexplained_grid: tuple[tuple[float, ...], ...]
     radius_map: RadiusMap | None
     radius_grid: tuple[tuple[float, ...], ...]
     residual_px: float
@@ -130,6 +132,7 @@ def _built(
         size,
         (x0, y0, x1, y1),
         tuple(_grid(f"{root}: {pair}", record, "residual_grid", 5)),
+        tuple(_grid(f"{root}: {pair}", record, "unexplained_grid", 3)),
         None if radii is None else _radius_map(f"{root}: {pair}", radii, size),
         tuple(_grid(f"{root}: {pair}", record, "radius_grid", 4)),
         blurred["residual_px"],

@@ -103,6 +103,7 @@ def plan_from_images(
             blurred,
             valid_area=built.valid_area,
             residual_grid=np.array(built.residual_grid, np.float64).reshape(-1, 5),
+            unexplained_grid=np.array(built.unexplained_grid, np.float64).reshape(-1, 3),
             residual_px=built.residual_px,
             config=config,
         )

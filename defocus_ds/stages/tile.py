@@ -163,6 +163,7 @@ def judge(
     residual_grid: npt.ArrayLike,
     residual_px: float,
     config: TileConfig,
+    unexplained_grid: npt.ArrayLike = (),
 ) -> Tiles:
     """Judge every crop of a pair.
 
@@ -173,6 +174,9 @@ def judge(
         residual_grid: (M, 5) as in `local_residual`; may be empty.
         residual_px: the pair's residual shift, used where the grid says nothing.
         config: size, stride and limits.
+        unexplained_grid: (M, 3) rows of x, y in pixels and share of the contrast that the pair's
+            map leaves there.  It counts in cells where no shift is known: that content is
+            foreign, even if a crop of it has too little contrast to tell.
 
     Returns:
         One entry a grid position.
@@ -189,7 +193,8 @@ def judge(
 
     size = config.size
     xy = positions((sharp.shape[1], sharp.shape[0]), size=size, stride=config.stride)
-    residual = local_residual(residual_grid, xy + (size - 1) / 2, fallback_px=residual_px)
+    centres = xy + (size - 1) / 2
+    residual = local_residual(residual_grid, centres, fallback_px=residual_px)
     code = np.full(len(xy), -1, np.int8)
     value = np.full(len(xy), np.nan)
     limit = np.full(len(xy), np.nan)
@@ -199,7 +204,10 @@ def judge(
             code[index] = CODES.index(found[0])
             value[index], limit[index] = found[1:]
     passed = np.flatnonzero(code < 0)
-    share = unexplained_share(sharp, blurred, xy[passed], size=size)
+    share = np.maximum(
+        unexplained_share(sharp, blurred, xy[passed], size=size),
+        _foreign_share(residual_grid, unexplained_grid, centres[passed]),
+    )
     ratio = [_sharpness_ratio(sharp, blurred, x, y, size) for x, y in xy[passed].tolist()]
     for name, measured, most in (
         ("reversed", np.asarray(ratio), config.max_sharpness_ratio),
@@ -209,6 +217,22 @@ def judge(
         code[passed[bad]] = CODES.index(name)
         value[passed[bad]], limit[passed[bad]] = measured[bad], most
     return Tiles(xy, size, residual, code, value, limit)
+
+
+def _foreign_share(
+    residual_grid: npt.ArrayLike, unexplained_grid: npt.ArrayLike, points: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """(N,) unexplained share of the cell around each point if it has no shift, 0 elsewhere."""
+    shares = np.asarray(unexplained_grid, np.float64).reshape(-1, 3)
+    known = {(x, y) for x, y, *_ in np.asarray(residual_grid, np.float64).reshape(-1, 5).tolist()}
+    foreign = np.array([(x, y) not in known for x, y, _ in shares.tolist()], np.bool_)
+    reach = [_spacing(shares[:, axis]) / 2 for axis in (0, 1)]
+    places = np.asarray(points, np.float64).reshape(-1, 2)
+    result = np.zeros(len(places))
+    for x, y, share in shares[foreign].tolist():
+        inside = (np.abs(places - (x, y)) <= reach).all(axis=1)
+        result[inside] = np.maximum(result[inside], share)
+    return result
 
 
 def _first_reason(

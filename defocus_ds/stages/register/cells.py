@@ -41,7 +41,7 @@ class Cells:
         radius_variance: (N,) of it, px^2.
         samples: (N,) pixels that were looked at.
         contrast: (N,) variance of the encoded values, of the capture or the model if larger.
-        error: (N,) mean squared error under the one map.
+        error: (N,) mean squared error under the one map; ``own_error`` under the cell's own fit.
         known: (N,) whether the shift is known: to 0.25 px, and not run off.
     """
 
@@ -57,6 +57,7 @@ class Cells:
     samples: Values
     contrast: Values
     error: Values
+    own_error: Values
     known: npt.NDArray[np.bool_]
 
     @property
@@ -111,6 +112,7 @@ def measure_cells(fit: Fit, observed: FloatImage, side_px: float) -> Cells:
         samples=at_start[:, 0],
         contrast=at_start[:, 1],
         error=at_start[:, 2],
+        own_error=statistics[:, 2],
         known=known,
     )
 

@@ -37,6 +37,8 @@ Trace = tuple[tuple[int, tuple[float, ...]], ...]
 
 _TUNING = 2.5  # Geman-McClure scale in deviations of the inliers
 _ROUNDS = 20
+_COARSEST_END = 4  # no fit ends at a coarser level than this: they only lead on to it,
+_ON_THE_WAY = 5  # on so many times fewer samples
 _AT_REST_PX = 5e-4  # pixels of the level
 _MOVING_PX = 0.03  # a last step above this many pixels of the level has not converged
 _SMALLEST_START_PX = 0.7  # a smaller disk is the identity, from which no gradient leads away
@@ -138,7 +140,7 @@ def _first_level(sharp: Pyramid) -> int:
 
 
 def _last_level(size: tuple[int, int], radius_px: float) -> int:
-    factor = 4
+    factor = _COARSEST_END
     while factor > 1 and (radius_px < 0.7 * factor or size[0] * size[1] / factor**2 < 250_000):
         factor //= 2
     # the full resolution of a large frame costs seconds and tells nothing more
@@ -161,6 +163,7 @@ def _fit_level(
     most = max_radius_px(size)
     p[RADIUS.start] = max(p[RADIUS.start], _SMALLEST_START_PX)
     last = 0.0
+    count = count // _ON_THE_WAY if factor > _COARSEST_END else count
     if p[RADIUS.start] < _RESOLVED * factor:
         free = free & ~_FIELD_ONLY
     for _ in range(3):  # again with other nodes if the radius has left them

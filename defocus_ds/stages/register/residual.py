@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from defocus_ds.stages.register.alignment import ResidualGrid
 from defocus_ds.stages.register.cells import Cells, measure_cells
@@ -68,20 +69,28 @@ def check_locally(
     left = cells.error / np.maximum(cells.contrast, 1e-12)
     stays = np.hypot(*cells.shift_px.T) <= tolerance_px
     explained = textured & (left < _MOST_LEFT) & (stays | ~cells.known)
+    # content that no shift and no disk explains has no shift, though the fit came to rest
+    foreign = textured & (cells.own_error > _MOST_LEFT * cells.contrast)
+    known = cells.known & ~foreign
     return LocalChecks(
-        _grid(cells, np.where(textured, left, np.nan), certificate.noise_factor),
+        _grid(cells, known, np.where(textured, left, np.nan), certificate.noise_factor),
         certificate,
         float(explained.sum() / max(int(textured.sum()), 1)),
         int(textured.sum()),
     )
 
 
-def _grid(cells: Cells, unexplained: np.ndarray, noise_factor: float) -> ResidualGrid:
+def _grid(
+    cells: Cells,
+    known: npt.NDArray[np.bool_],
+    unexplained: npt.NDArray[np.float64],
+    noise_factor: float,
+) -> ResidualGrid:
     """The record's arrays, (rows, columns)."""
     shape = (cells.rows, cells.columns)
-    shift = np.where(cells.known[:, None], cells.shift_px, np.nan)
+    shift = np.where(known[:, None], cells.shift_px, np.nan)
     deviation = cells.deviation_px * noise_factor
-    confidence = np.where(cells.known, 1 / (1 + (deviation / _CONFIDENT_PX) ** 2), 0.0)
-    radius = np.where(cells.known, np.maximum(cells.radius_px, 0), np.nan)
+    confidence = np.where(known, 1 / (1 + (deviation / _CONFIDENT_PX) ** 2), 0.0)
+    radius = np.where(known, np.maximum(cells.radius_px, 0), np.nan)
     columns = (*cells.xy.T, *shift.T, radius, confidence, unexplained)
     return ResidualGrid(*(column.reshape(shape) for column in columns))

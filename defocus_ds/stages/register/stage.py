@@ -26,8 +26,8 @@ from defocus_ds.stages.register.verdict import judge
 
 __all__ = ["register"]
 
-_START_SAMPLES = 2500  # pixels a metric reading of the robust start, whatever the frame's size
-_FEWEST_SAMPLES = 2000
+_START_SAMPLES = 1000  # pixels a metric reading of the robust start, whatever the frame's size
+_FEWEST_SAMPLES = 1000
 _GOOD_NCC = 0.9
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
 _UNKNOWN_PX = 1e6  # a record holds finite numbers only
