@@ -91,7 +91,7 @@ def cells(
     change = rng.normal(0, NOISE_PX, len(shift)) + (0 * ones if deeper is None else deeper)
     return Cells(
         ROWS, COLUMNS, size, xy, shift, covariance, 4 + change, change, NOISE_PX**2 * ones,
-        400 * ones, 0.01 * ones, 1e-5 * ones, ones > 0,
+        400 * ones, 0.01 * ones, 1e-5 * ones, 1e-5 * ones, ones > 0,
     )  # fmt: skip
 
 

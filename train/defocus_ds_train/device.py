@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import importlib.util
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from defocus_ds.errors import InputError
 
-__all__ = ["DEVICES", "autocast", "choose_compile", "choose_device", "choose_precision"]
+__all__ = [
+    "DEVICES",
+    "autocast",
+    "choose_compile",
+    "choose_device",
+    "choose_precision",
+    "full_fp32",
+    "has_bf16",
+]
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_OLDEST_TRITON = (7, 0)  # compute capability that Triton generates code for
 
 
 def choose_device(name: str = "auto", *, index: int = 0) -> torch.device:
@@ -44,22 +54,46 @@ def choose_precision(asked: str, device: torch.device) -> str:
         InputError: the device cannot compute in it.
     """
     if asked == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if device.type == "cuda" and has_bf16() else "fp32"
     if asked == "fp16" and device.type == "cpu":
         raise InputError("precision fp16 needs a GPU; on the CPU give --set precision=fp32.")
-    if asked == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if asked == "bf16" and device.type == "cuda" and not has_bf16():
         raise InputError("precision bf16: this GPU has none; give --set precision=fp16.")
     return asked
 
 
-def choose_compile(asked: str, device: torch.device) -> str:
-    """ "off", "default" or "reduce-overhead"; "auto" takes the last on CUDA, else "off"."""
-    if asked == "auto":
-        return "reduce-overhead" if device.type == "cuda" else "off"
-    return asked
+def has_bf16() -> bool:
+    """Whether the GPU itself computes in bf16; emulated, as before Ampere, it is slow."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def choose_compile(asked: str, device: torch.device, *, processes: int = 1) -> str:
+    """ "off", "default" or "reduce-overhead" (with CUDA graphs).
+
+    "auto" is "off" but on a GPU that torch can compile for; there it is "reduce-overhead", and
+    "default" for several processes, whose exchange of gradients is no part of a graph.
+    """
+    if asked != "auto":
+        return asked
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return "off"
+    if torch.cuda.get_device_capability(device) < _OLDEST_TRITON:
+        return "off"
+    return "reduce-overhead" if processes == 1 else "default"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Context in which convolutions compute in ``precision``; a no-op for fp32."""
     half = _HALF.get(precision)
     return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)
+
+
+def full_fp32(precision: str) -> AbstractContextManager[object]:
+    """Context for figures that must not depend on the device: cuDNN would take 10 bits of mantissa
+    of a float32 otherwise (TF32).  A no-op for other precisions."""
+    if precision != "fp32":
+        return nullcontext()
+    exact: AbstractContextManager[object] = torch.backends.cudnn.flags(
+        enabled=True, allow_tf32=False
+    )
+    return exact

@@ -15,7 +15,7 @@ import torch
 from defocus_ds.errors import DefocusError, InputError
 from defocus_ds_train.recipe import Recipe
 
-__all__ = ["Diverged", "OutOfMemory", "StopRequest", "explained_memory", "interruptions"]
+__all__ = ["Diverged", "OutOfMemory", "StopRequest", "explained_failures", "interruptions"]
 
 
 class Diverged(DefocusError):
@@ -62,16 +62,35 @@ def interruptions() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def explained_memory(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Turn a failed allocation into `OutOfMemory`, which names the batch and the way out."""
+def explained_failures(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Say in one line what torch could not do, and the way out.
+
+    Raises:
+        OutOfMemory: an allocation failed; the batch is named.
+        InputError: torch.compile does not work on this machine.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(_out_of_memory(recipe, device)) from error
-    except RuntimeError as error:  # the CPU's allocator has no class of its own
-        if "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory(_out_of_memory(recipe, device)) from error
+    except RuntimeError as error:
+        # the CPU's allocator, CUDA's context and cuDNN have no class of their own for it
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise OutOfMemory(_out_of_memory(recipe, device)) from error
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise InputError(_not_compiled(recipe, error)) from error
+        raise
+
+
+_NO_MEMORY = ("can't allocate memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+def _not_compiled(recipe: Recipe, error: RuntimeError) -> str:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason")
+    return (
+        f"torch.compile does not work here with compile = {recipe.compile} ({reason[:200]}). Give "
+        "--set compile=off."
+    )
 
 
 def _out_of_memory(recipe: Recipe, device: torch.device) -> str:

@@ -19,7 +19,7 @@ from defocus_ds_train.data.batches import Batches
 from defocus_ds_train.data.source import TrainingData
 from defocus_ds_train.device import autocast, choose_compile
 from defocus_ds_train.evaluate import evaluate
-from defocus_ds_train.failures import Diverged, explained_memory, interruptions
+from defocus_ds_train.failures import Diverged, explained_failures, interruptions
 from defocus_ds_train.losses import l1_q_loss
 from defocus_ds_train.processes import Group, process_group
 from defocus_ds_train.recipe import Recipe
@@ -78,7 +78,7 @@ def fit(
     with (
         process_group(device) as group,
         _owned(folder, group),
-        explained_memory(recipe, group.device),
+        explained_failures(recipe, group.device),
         interruptions() as stop,
     ):
         place = group.device
@@ -93,7 +93,7 @@ def fit(
         model.to(place)
         model.to(memory_format=layout)  # type: ignore[call-overload]
         trained = group.wrap(model)
-        objective = _objective(trained, recipe, place)
+        objective = _objective(trained, recipe, group)
         optimiser = torch.optim.Adam(
             model.parameters(), lr=recipe.first_rate, fused=place.type == "cuda"
         )
@@ -191,7 +191,7 @@ def fit(
 
 
 def _objective(
-    model: nn.Module, recipe: Recipe, device: torch.device
+    model: nn.Module, recipe: Recipe, group: Group
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Blurred and sharp batch -> (loss, l1, q, mean squared error), compiled if asked."""
 
@@ -201,7 +201,7 @@ def _objective(
         error = functional.mse_loss(restored.detach().float(), sharp)
         return torch.stack([terms.total, terms.l1, terms.q, error])
 
-    mode = choose_compile(recipe.compile, device)
+    mode = choose_compile(recipe.compile, group.device, processes=group.world)
     if mode == "off":
         return objective
     compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from defocus_ds.errors import InputError
+from defocus_ds_train.device import full_fp32, has_bf16
 from defocus_ds_train.unet import CONVOLUTIONS, UNet
 
 __all__ = ["PRECISIONS", "ResidualNet", "fold_block", "receptive_radius"]
@@ -42,6 +43,7 @@ class ResidualNet:
         self, model: UNet, *, device: torch.device | str = "cpu", precision: str = "fp32"
     ) -> None:
         self.device = torch.device(device)
+        self.precision = precision
         self.dtype = PRECISIONS[precision]
         _check_precision(precision, self.device)
         self.stride = model.stride
@@ -79,7 +81,7 @@ class ResidualNet:
         Returns:
             (N, 1, H, W) float32, where ``blurred`` is.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), full_fp32(self.precision):
             x = blurred.to(self.device, self.dtype)
             features: list[Tensor] = []
             for level, block in enumerate(self._encoder):
@@ -169,7 +171,7 @@ def receptive_radius(depth: int) -> int:
 def _check_precision(precision: str, device: torch.device) -> None:
     if precision == "fp16" and device.type == "cpu":
         raise InputError("--precision fp16 needs a GPU; on the CPU give bf16 or fp32.")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if precision == "bf16" and device.type == "cuda" and not has_bf16():
         raise InputError("--precision bf16: this GPU has none; give fp16 or fp32.")
 
 

@@ -109,8 +109,10 @@ class TrainingState:
         """
         try:
             self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.scaler.load_state_dict(state["scaler"])
+            self.optimiser.load_state_dict(_placed(state["optimiser"], self.optimiser))
+            self._match_layout()
+            if state["scaler"]:  # empty when the run was not in fp16 until now
+                self.scaler.load_state_dict(state["scaler"])
             if state["steps_per_epoch"] != self.steps_per_epoch:
                 raise ValueError(f"epochs of {state['steps_per_epoch']} steps")
             self.epoch, self.step = int(state["epoch"]), int(state["step"])
@@ -126,6 +128,14 @@ class TrainingState:
                 f"the saved state does not fit this run ({text}); start again."
             ) from error
 
+    def _match_layout(self) -> None:
+        """Moments in the layout of their parameters, as a fused optimiser demands: the run may
+        have been begun with another ``channels_last``."""
+        for parameter, moments in self.optimiser.state.items():
+            for name, value in moments.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter).copy_(value)
+
     def result(
         self, run: Path, device: torch.device, precision: str, *, finished: bool
     ) -> FitResult:
@@ -139,6 +149,16 @@ class TrainingState:
             best=self.best,
             finished=finished,
         )
+
+
+def _placed(saved: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's saved state, to be computed as this one is: fused or not is a matter of the
+    device, and decides where torch puts the step counts."""
+    groups = [
+        {**old, "fused": new["fused"]}
+        for old, new in zip(saved["param_groups"], optimiser.param_groups, strict=True)
+    ]
+    return {**saved, "param_groups": groups}
 
 
 class Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -46,6 +47,7 @@ class BlurOperator:
             raise InputError("blur: a kernel that is not symmetric cannot go with reflection.")
         self.kernel = np.ascontiguousarray(values)
         self.border = border
+        self._made: dict[tuple[object, ...], Tensor] = {}  # by what each was made for
 
     def __call__(self, images: Tensor) -> Tensor:
         """The blurred images.
@@ -62,7 +64,10 @@ class BlurOperator:
         reach = self._reach(images)
         if self.border == "circular":
             return _filtered(images, self._transfer(images))
-        weights = torch.as_tensor(self.kernel, dtype=images.dtype, device=images.device)
+        weights = self._once(
+            ("kernel", images.dtype, images.device),
+            lambda: torch.as_tensor(self.kernel, dtype=images.dtype, device=images.device),
+        )
         padded = functional.pad(images[:, None], (reach,) * 4, mode="reflect")
         return functional.conv2d(padded, weights[None, None])[:, 0]
 
@@ -105,11 +110,23 @@ class BlurOperator:
     def _transfer(self, images: Tensor) -> Tensor:
         """(H, W) transfer function on the period of these images."""
         height, width = images.shape[-2:]
+        return self._once(
+            ("transfer", height, width, images.device),
+            lambda: torch.as_tensor(self._spectrum(height, width), device=images.device),
+        )
+
+    def _spectrum(self, height: int, width: int) -> npt.NDArray[np.complex128]:
         size = self.kernel.shape[0]
         spread = np.zeros((height, width))
         spread[:size, :size] = self.kernel
         spread = np.roll(spread, (-(size // 2),) * 2, (0, 1))
-        return torch.as_tensor(np.fft.fft2(spread), device=images.device)
+        return np.fft.fft2(spread)
+
+    def _once(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
+        """Made at the first call: an iteration must not wait for a copy to its device."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
 
 def average_kernel(size: int) -> npt.NDArray[np.float64]:

@@ -24,7 +24,7 @@ from defocus_ds_train.baselines.protocol import (
 )
 from defocus_ds_train.benchmark.sets import TestCrop, TestSet
 from defocus_ds_train.checkpoint import RunFolder, load_model, weights_record
-from defocus_ds_train.device import autocast
+from defocus_ds_train.device import autocast, full_fp32
 from defocus_ds_train.restore import restore_luma
 from defocus_ds_train.restore_network import ResidualNet
 from defocus_ds_train.unet import UNet
@@ -196,7 +196,7 @@ def _network(
             units = [c.blurred / np.float32(255) + w for c, w in zip(crops, whole, strict=True)]
             return [_eight_bits(image, protocol) for image in units]
         blurred = torch.from_numpy(np.stack([crop.blurred for crop in crops]))
-        with autocast(device, precision):
+        with autocast(device, precision), full_fp32(precision):
             restored = placed[0](blurred[:, None].to(device, torch.float32) / 255)
         return [_eight_bits(image, protocol) for image in restored[:, 0].float().cpu().numpy()]
 
