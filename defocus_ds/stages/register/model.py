@@ -14,6 +14,7 @@ from defocus_ds.stages.register.planes import Pyramid
 __all__ = ["Samples", "draw_samples", "model_plane", "observed_plane"]
 
 _CLIP_SHARE = 0.02
+_FEW = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,13 @@ class Samples:
     def nodes(self) -> npt.NDArray[np.float64]:
         """(K,) radii in full-resolution pixels."""
         return np.asarray(self.first_px + self.step_px * np.arange(self.value.shape[1]))
+
+    def thinned(self, step: int) -> Samples:
+        """Every ``step``-th of them, or more of them where that would leave few."""
+        step = max(min(step, len(self.x) // _FEW), 1)
+        columns = (self.x, self.y, self.value, self.grad_x, self.grad_y)
+        kept = (np.ascontiguousarray(column[::step]) for column in columns)
+        return Samples(self.factor, *kept, self.first_px, self.step_px)
 
 
 def model_plane(sharp: Pyramid, factor: int, radius_px: float) -> FloatImage:

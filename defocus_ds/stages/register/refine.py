@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register.model import Samples, draw_samples, observed_plane
 from defocus_ds.stages.register.normal import (
@@ -36,9 +37,9 @@ __all__ = ["Fit", "certify_map", "refine_coarse", "refine_fine"]
 Trace = tuple[tuple[int, tuple[float, ...]], ...]
 
 _TUNING = 2.5  # Geman-McClure scale in deviations of the inliers
-_ROUNDS = 20
-_COARSEST_END = 4  # no fit ends at a coarser level than this: they only lead on to it,
-_ON_THE_WAY = 5  # on so many times fewer samples
+_ROUNDS, _LAST_ROUNDS = 20, 8
+_ON_THE_WAY = 5  # so many times fewer samples are read until the fit has come to rest
+_COARSEST_END = 4  # no fit ends at a coarser level than this: they only lead on to it
 _AT_REST_PX = 5e-4  # pixels of the level
 _MOVING_PX = 0.03  # a last step above this many pixels of the level has not converged
 _SMALLEST_START_PX = 0.7  # a smaller disk is the identity, from which no gradient leads away
@@ -162,38 +163,72 @@ def _fit_level(
     history: list[float] = []
     most = max_radius_px(size)
     p[RADIUS.start] = max(p[RADIUS.start], _SMALLEST_START_PX)
-    last = 0.0
     count = count // _ON_THE_WAY if factor > _COARSEST_END else count
     if p[RADIUS.start] < _RESOLVED * factor:
         free = free & ~_FIELD_ONLY
     for _ in range(3):  # again with other nodes if the radius has left them
         nodes = _nodes(p, size, factor)
         samples = draw_samples(sharp, factor, nodes, count=count, seed=seed)
-        scale = float("inf")
-        for round_ in range(_ROUNDS):
-            system = equations(samples, observed, p, size, scale)
-            if system.inside < 50 * PARAMETERS:
+        state = _State(p, float("inf"), 1.0, 0.0)
+        # a few of the samples lead to the place, all of them tell where exactly it is
+        for part, rounds in ((samples.thinned(_ON_THE_WAY), _ROUNDS), (samples, _LAST_ROUNDS)):
+            found = _descend(part, observed, state, free, size, most, rounds, history)
+            if found is None:
                 return _lost(p, factor, samples, history, size)
-            deviation = inlier_deviation(system)
-            scale = deviation * _TUNING
-            history.append(system.rms)
-            settling = round_ < _TONE_ROUNDS
-            mask = free & _TONE_ONLY if settling else free
-            step = limited(solve_step(system, p, deviation, size, mask), p, factor, most)
-            p = p + step
-            p[_FIELD] = np.clip(p[_FIELD], -_STEEPEST, _STEEPEST)
-            last = float(np.abs(step[WARP]).max()) / factor
-            if not settling and last < _AT_REST_PX and abs(step[RADIUS.start]) < 0.002 * factor:
-                break
+            state = found
+        p = state.parameters
         radii = _radii(p, size)
         spacing = nodes[1] - nodes[0]
         low, high = max(float(radii.min()), 0.0), float(radii.max())
         if low >= nodes[0] - 0.3 * spacing and high <= nodes[-1] + 0.3 * spacing:
             break
-    system = equations(samples, observed, p, size, scale)
-    covariance = clustered_covariance(system, p, deviation, size, free)
+    system = equations(samples, observed, p, size, state.deviation * _TUNING)
+    covariance = clustered_covariance(system, p, state.deviation, size, free)
     trace = ((factor, tuple(history)),)
-    return Fit(p, covariance, deviation, factor, samples, trace, last < _MOVING_PX, size)
+    converged = state.moved < _MOVING_PX
+    return Fit(p, covariance, state.deviation, factor, samples, trace, converged, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """``scale`` of the weights and ``deviation`` of the inliers, encoded values; ``moved`` by the
+    last step, pixels of the level."""
+
+    parameters: Vector
+    scale: float
+    deviation: float
+    moved: float
+
+
+def _descend(
+    samples: Samples,
+    observed: FloatImage,
+    state: _State,
+    free: Mask,
+    size: tuple[int, int],
+    most_px: float,
+    rounds: int,
+    history: list[float],
+) -> _State | None:
+    """Gauss-Newton steps until they are small; None where too few pixels lie in the frame."""
+    p, scale, deviation, moved = state.parameters, state.scale, state.deviation, state.moved
+    settling = _TONE_ROUNDS if np.isinf(scale) else 0
+    for round_ in range(rounds):
+        system = equations(samples, observed, p, size, scale)
+        if system.inside < 50 * PARAMETERS:
+            return None
+        deviation = inlier_deviation(system)
+        scale = deviation * _TUNING
+        history.append(system.rms)
+        mask = free & _TONE_ONLY if round_ < settling else free
+        step = limited(solve_step(system, p, deviation, size, mask), p, samples.factor, most_px)
+        p = p + step
+        p[_FIELD] = np.clip(p[_FIELD], -_STEEPEST, _STEEPEST)
+        moved = float(np.abs(step[WARP]).max()) / samples.factor
+        at_rest = moved < _AT_REST_PX and abs(step[RADIUS.start]) < 0.002 * samples.factor
+        if round_ >= settling and at_rest:
+            break
+    return _State(p, scale, deviation, moved)
 
 
 _TONE_ONLY = np.zeros(PARAMETERS, np.bool_)

@@ -29,6 +29,7 @@ __all__ = ["register"]
 _START_SAMPLES = 1000  # pixels a metric reading of the robust start, whatever the frame's size
 _FEWEST_SAMPLES = 1000
 _GOOD_NCC = 0.9
+_SAME_START = 0.02  # of the shorter side: a start so near to one tried, or its end, ends there too
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
 _UNKNOWN_PX = 1e6  # a record holds finite numbers only
 
@@ -92,7 +93,11 @@ def _accurate(pair: _Pair) -> Alignment:
     if not pair.config.refine:
         return _certified(pair, result, "accurate")
     best: tuple[float, Fit] | None = None
+    tried: list[Warp] = []
     for start in (result.warp, *candidates):
+        near = _SAME_START * min(pair.size)
+        if any(start.mean_difference_px(other) < near for other in tried):
+            continue
         fit = refine_coarse(
             pair.sharp, pair.blurred, start, samples=pair.config.samples, seed=pair.seed
         )
@@ -101,6 +106,7 @@ def _accurate(pair: _Pair) -> Alignment:
             best = found, fit
         if found >= _GOOD_NCC:
             break
+        tried += [start, fit.warp]
     assert best is not None
     fit = best[1]
     if best[0] >= _HOPELESS_NCC:
