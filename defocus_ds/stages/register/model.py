@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,14 @@ class Samples:
     def thinned(self, step: int) -> Samples:
         """Every ``step``-th of them, or more of them where that would leave few."""
         step = max(min(step, len(self.x) // _FEW), 1)
-        columns = (self.x, self.y, self.value, self.grad_x, self.grad_y)
-        kept = (np.ascontiguousarray(column[::step]) for column in columns)
-        return Samples(self.factor, *kept, self.first_px, self.step_px)
+        return replace(
+            self,
+            x=self.x[::step].copy(),
+            y=self.y[::step].copy(),
+            value=self.value[::step].copy(),
+            grad_x=self.grad_x[::step].copy(),
+            grad_y=self.grad_y[::step].copy(),
+        )
 
 
 def model_plane(sharp: Pyramid, factor: int, radius_px: float) -> FloatImage:
