@@ -222,7 +222,8 @@ def real_parts(real: Sequence[Run]) -> list[str]:
         "Mean CIEDE2000 between averages over squares at least three blur radii wide, so that "
         "defocus hardly counts, of the blurred capture and the sharp one, before and after; "
         "contrast is the standard deviation of L* against the sharp image blurred by the disk: "
-        "1 is right. `colour_real.png` shows the pairs: sharp, blurred, matched, paper.",
+        "1 is right. The command also writes `colour_real.png`, which shows the pairs: sharp, "
+        "blurred, matched, paper; the photographs are their authors', so it is not kept here.",
         table(header, lines),
     ]
 

@@ -55,5 +55,5 @@ def run_octave(
         sys.exit(f"octave-cli failed: {done.stderr.strip() or done.stdout.strip()}")
     numbers = np.fromfile(result, np.float64)
     dimensions = int(numbers[0])
-    shape = numbers[1 : 1 + dimensions].astype(int)
-    return np.asarray(numbers[1 + dimensions :].reshape(shape, order="F"))
+    lengths = tuple(int(length) for length in numbers[1 : 1 + dimensions])
+    return np.asarray(numbers[1 + dimensions :].reshape(lengths, order="F"))

@@ -113,3 +113,5 @@ def test_images_must_be_alike() -> None:
         regrain(np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 3), np.float32))
     with pytest.raises(ColourFailed, match="one type"):
         regrain(np.zeros((9, 9, 3), np.uint8), np.zeros((9, 8, 3), np.uint8))
+    with pytest.raises(ColourFailed, match="uint16"):
+        regrain(np.zeros((9, 9, 3), np.uint16), np.zeros((9, 9, 3), np.uint16))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from defocus_ds.errors import ColourFailed
+from defocus_ds.errors import ColourFailed, OpticsError
 from defocus_ds.optics import Transfer, to_encoded, to_linear
 from defocus_ds.stages.colour.curves import apply_response
 from defocus_ds.stages.colour.response import Response, fit_affine, fit_response
@@ -108,7 +108,7 @@ def test_curves_bend_before_the_matrix_mixes() -> None:
 
 
 def test_apply_response_refuses_nonsense() -> None:
-    with pytest.raises(ColourFailed, match="uint8"):
+    with pytest.raises(OpticsError, match="uint8"):
         apply_response(np.zeros((4, 4), np.uint8), curved())
     for value in (np.nan, 1e6):
         wild = Response(np.zeros((3, 9)), np.full((3, 4), value), Transfer.SRGB)

@@ -34,7 +34,6 @@ def test_both_colours_of_a_pair_are_of_one_place(radius_px: float, averaged: int
         draw=Draw(AREA, 8000, Transfer.SRGB, 0),
         averaged=averaged,
     )
-    assert pairs.paired
     assert pairs.blurred.shape == pairs.target.shape
     off = pairs.blurred - pairs.target
     assert np.abs(off.mean()) < 5e-4
@@ -78,6 +77,24 @@ def test_averaging_follows_the_radius_and_the_count() -> None:
     assert averaged(0.0, 1000) == 1
     assert averaged(12.0, 1000) > averaged(6.0, 1000) > averaged(3.0, 1000) > 1
     assert averaged(12.0, 1_000_000) == 1
+
+
+@pytest.mark.parametrize("clipped", [0, 45])
+def test_only_clipped_places_count_as_clipped(clipped: int) -> None:
+    """Where the disk or the interpolation leaves the image, nothing is known to be clipped."""
+    image = np.full((180, 180, 3), 80, np.uint8)
+    image[:, :clipped] = 255
+    samples = blur_matched_samples(
+        image,
+        image,
+        warp=Warp.identity((180, 180)),
+        radius_px=0.0,
+        draw=Draw((0, 0, 180, 180), 4000, Transfer.SRGB, 0),
+        averaged=6,
+    )
+    assert len(samples.blurred) < 30 * 30 * (1 - clipped / 180)
+    # of 30 columns of squares 27 can be interpolated, and 8 of these see clipped light
+    assert samples.clipped_share == pytest.approx(8 / 27 if clipped else 0, abs=0.02)
 
 
 def test_plain_samples_of_an_image_with_itself_are_equal_clouds() -> None:

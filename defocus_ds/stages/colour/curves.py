@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from defocus_ds.errors import ColourFailed
+from defocus_ds.errors import ColourFailed, OpticsError
 from defocus_ds.frames import UInt8Image
 from defocus_ds.optics import to_encoded, to_linear
 from defocus_ds.stages.colour.response import Response
@@ -25,17 +25,19 @@ def apply_response(image: UInt8Image, response: Response) -> UInt8Image:
         response: the map.
 
     Returns:
-        (H, W, 3) uint8, within 1 level of the exact result.
+        (H, W, 3) uint8, within 1 level of the exact result before rounding.
 
     Raises:
-        ColourFailed: wrong shape or type, or coefficients that are not finite or beyond 1000.
+        OpticsError: wrong shape or type.
+        ColourFailed: coefficients that are not finite or not below 1000.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ColourFailed(f"apply_response: {image.dtype} {image.shape}; need (H, W, 3) uint8.")
+        raise OpticsError(f"apply_response: {image.dtype} {image.shape}; need (H, W, 3) uint8.")
     for name, values in (("matrix", response.matrix), ("curves", response.curves)):
         if not (np.abs(values) < 1000).all():
             raise ColourFailed(
-                f"apply_response: {name} {values.tolist()}; need numbers below 1000."
+                f"apply_response: {name} {values.tolist()}; need numbers below 1000. "
+                "Are the two captures of one scene?"
             )
     ones = 1 << _LIGHT_BITS
     levels = np.repeat(np.arange(256)[:, None] / 255, 3, axis=1)
@@ -58,9 +60,11 @@ def apply_response(image: UInt8Image, response: Response) -> UInt8Image:
 @numba.njit(cache=True, nogil=True)
 def _apply(image: Any, products: Any, encoded: Any, out: Any) -> None:
     last = encoded.size - 1
+    from_r, from_g, from_b = products[0], products[1], products[2]
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             r, g, b = image[y, x, 0], image[y, x, 1], image[y, x, 2]
             for c in range(3):
-                light = (products[0, r, c] + products[1, g, c] + products[2, b, c]) >> 8
-                out[y, x, c] = encoded[min(max(light, 0), last)]
+                light = (from_r[r, c] + from_g[g, c] + from_b[b, c]) >> 8
+                # unsigned, so that no code for negative indices is made
+                out[y, x, c] = encoded[np.uint64(min(max(light, 0), last))]

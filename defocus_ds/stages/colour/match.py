@@ -82,6 +82,7 @@ class ColourMap:
 
         Raises:
             OpticsError: wrong shape or type.
+            ColourFailed: the map holds numbers that are not finite or not below 1000.
         """
         from defocus_ds.lut import apply_lut
         from defocus_ds.stages.colour.regrain import regrain

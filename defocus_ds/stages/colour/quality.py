@@ -29,11 +29,11 @@ def correlation(pairs: Samples, transfer: Transfer) -> float:
 
 
 def assess(pairs: Samples, lut: FloatImage, transfer: Transfer) -> dict[str, Any]:
-    """Measure a map on corresponding low-passed colours.
+    """Measure a map on corresponding low-passed colours; regraining is not part of it.
 
     Args:
         pairs: paired colours in linear light.
-        lut: (N, N, N, 3) the map.
+        lut: (N, N, N, 3) float32, the map of stored values, indexed [r, g, b].
         transfer: curve of the stored values.
 
     Returns:

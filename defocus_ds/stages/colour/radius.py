@@ -13,7 +13,7 @@ from defocus_ds.optics import Transfer, blur_disk, to_linear
 __all__ = ["estimate_radius"]
 
 _PIXELS = 1_000_000  # the search runs on images averaged down to about this size
-_LARGEST = 64.0  # px of the averaged image divided by 4
+_LARGEST = 64.0  # px of the averaged image: where the search ends
 
 
 def estimate_radius(

@@ -23,7 +23,6 @@ def regrain(
     original: npt.NDArray[Any],
     graded: npt.NDArray[Any],
     *,
-    smoothness: float = 1.0,
     reference: bool = False,
 ) -> npt.NDArray[Any]:
     """Give the graded image the gradients of the original.
@@ -35,7 +34,6 @@ def regrain(
     Args:
         original: (H, W, 3) uint8 or float32 in [0, 1], before the colour map.
         graded: the same shape and type, after it.
-        smoothness: weight of the gradients, > 0.
         reference: sweep as the reference implementation does: it starts from the original, and
             hands colours from level to level, whose fine detail is lost on coarse levels.  Its
             few sweeps then end nearer to the original than to the minimum.
@@ -44,14 +42,15 @@ def regrain(
         The same shape and type, clipped to the range.
 
     Raises:
-        ColourFailed: the two images differ in shape or type.
+        ColourFailed: the two images differ in shape or type, or are of another type.
     """
-    if original.shape != graded.shape or original.dtype != graded.dtype or original.ndim != 3:
+    alike = original.shape == graded.shape and original.dtype == graded.dtype
+    if not alike or original.ndim != 3 or original.dtype not in (np.uint8, np.float32):
         raise ColourFailed(
             f"regrain: {original.dtype} {original.shape} and {graded.dtype} {graded.shape}; "
-            "need two (H, W, 3) images of one type."
+            "need two (H, W, 3) images of one type, uint8 or float32."
         )
-    levels = _pyramid(original, graded, smoothness, reference)
+    levels = _pyramid(original, graded, reference)
     out = np.empty_like(graded)
     top = np.float32(255 if graded.dtype == np.uint8 else 1)
     for channel in range(graded.shape[2]):
@@ -76,16 +75,14 @@ class _Level:
     sweeps: int
 
 
-def _pyramid(
-    original: npt.NDArray[Any], graded: npt.NDArray[Any], smoothness: float, reference: bool
-) -> list[_Level]:
+def _pyramid(original: npt.NDArray[Any], graded: npt.NDArray[Any], reference: bool) -> list[_Level]:
     """The levels, full resolution first."""
     halved = _tent_halved if reference else _halved
     levels: list[_Level] = []
     image, goal = original, graded
     for depth, sweeps in enumerate(_SWEEPS):
         unit = np.float32(1 / 255 if image.dtype == np.uint8 else 1)
-        phi, psi = _weights(image, unit, np.float32(smoothness), np.float32(0.5**depth))
+        phi, psi = _weights(image, unit, np.float32(0.5**depth))
         levels.append(_Level(image, goal, unit, phi, psi, sweeps))
         height, width = (image.shape[0] + 1) // 2, (image.shape[1] + 1) // 2
         if min(height, width) <= _SMALLEST:
@@ -169,8 +166,8 @@ def _refined(
 
 
 @numba.njit(cache=True, nogil=True)
-def _weights(image: Any, unit: Any, smoothness: Any, scale: Any) -> Any:
-    """phi = 30 scale / (1 + 10 g / smoothness) and psi = min(g / 5 levels, 1), g = |grad I|."""
+def _weights(image: Any, unit: Any, scale: Any) -> Any:
+    """phi = 30 scale / (1 + 10 g) and psi = min(g / 5 levels, 1), g = |grad I|."""
     height, width, channels = image.shape
     phi = np.empty((height, width), np.float32)
     psi = np.empty((height, width), np.float32)
@@ -185,7 +182,7 @@ def _weights(image: Any, unit: Any, smoothness: Any, scale: Any) -> Any:
                 total += gx * gx + gy * gy
             g = np.sqrt(total)
             psi[y, x] = min(np.float32(256 / 5) * g, np.float32(1))
-            phi[y, x] = np.float32(30) * scale / (np.float32(1) + np.float32(10) * g / smoothness)
+            phi[y, x] = np.float32(30) * scale / (np.float32(1) + np.float32(10) * g)
     return phi, psi
 
 

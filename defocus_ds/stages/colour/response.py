@@ -7,6 +7,7 @@ Geman-McClure weights, so that misaligned and moved parts of the scene do not co
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,13 @@ from defocus_ds.optics import Transfer, to_encoded, to_linear
 __all__ = ["Response", "fit_affine", "fit_response"]
 
 Matrix = npt.NDArray[np.float64]
+_Curve = Callable[[npt.NDArray[Any], Transfer], FloatImage]
 
 _INTERVALS = 6  # of the cubic B-spline of a response curve
+_COEFFICIENTS = _INTERVALS + 3
+_STEPS = 8  # of Gauss-Newton at most; it ends earlier where they become small
 _STIFFNESS = 0.001  # weight of the curve's squared second differences against the mean residual
-_ANCHOR = 1e-4  # weight that keeps an undetermined coefficient where it was
+_ANCHOR = 1e-4  # weight that keeps an undetermined coefficient, but for the gains, at 0
 _LEAST_SLOPE = 0.1  # of a response curve; below it the fit is not believed
 
 
@@ -100,54 +104,68 @@ def _fit(
     *,
     stiffness: float | None,
 ) -> Response:
+    """Gauss-Newton over the matrix and, unless ``stiffness`` is None, the curves."""
     if source.shape != target.shape or source.ndim != 2 or len(source) < 16:
         raise ColourFailed(
-            f"colour pairs of shape {source.shape} and {target.shape}: need at least 16 rows of 3."
+            f"colour pairs of shape {source.shape} and {target.shape}: need at least 16 rows of 3. "
+            "Is the valid area large enough and not clipped throughout?"
         )
     matrix = np.eye(3, 4) * (target.mean(axis=0) / np.maximum(source.mean(axis=0), 1e-6))[:, None]
-    size = _INTERVALS + 3
-    curves = np.zeros((3, size))
+    curves = np.zeros((3, _COEFFICIENTS))
     stored = to_encoded(source, transfer).astype(np.float64)
     bases = [_basis(stored[:, c]) for c in range(3)]
     slope = _slope(to_encoded, target, transfer)
-    bend = np.diff(np.eye(size), 2, axis=0)
-    for _ in range(8):
+    for _ in range(_STEPS):
         bent = stored + np.stack([bases[c] @ curves[c] for c in range(3)], axis=-1)
         light = to_linear(bent, transfer).astype(np.float64)
         residual = (target - light @ matrix[:, :3].T - matrix[:, 3]) * slope
         weight = _geman_mcclure(residual)
         total = weight.sum()
-        columns = 12 if stiffness is None else 12 + 3 * size
-        prior = np.eye(columns) * _ANCHOR * total
-        prior[range(0, 12, 5), range(0, 12, 5)] = 0  # gains are free
-        pull = np.concatenate([matrix.ravel(), curves.ravel()])[:columns]
-        normal, right = prior.copy(), -prior @ pull
-        right[range(0, 12, 5)] = 0
-        if stiffness is not None:
-            decode = _slope(to_linear, bent, transfer)
-            for k in range(3):
-                block = slice(12 + k * size, 12 + (k + 1) * size)
-                normal[block, block] += stiffness * total * bend.T @ bend
-                right[block] -= stiffness * total * bend.T @ (bend @ curves[k])
+        normal, right = _prior(matrix, curves, total, stiffness)
+        decode = None if stiffness is None else _slope(to_linear, bent, transfer)
         for c in range(3):
-            jacobian = np.zeros((len(source), columns))
+            jacobian = np.zeros((len(source), len(right)))
             jacobian[:, 4 * c : 4 * c + 3] = light
             jacobian[:, 4 * c + 3] = 1
-            if stiffness is not None:
+            if decode is not None:
                 for k in range(3):
-                    block = slice(12 + k * size, 12 + (k + 1) * size)
-                    jacobian[:, block] = matrix[c, k] * decode[:, k, None] * bases[k]
+                    jacobian[:, _block(k)] = matrix[c, k] * decode[:, k, None] * bases[k]
             jacobian *= slope[:, c, None]
             weighted = jacobian * weight[:, None]
             normal += jacobian.T @ weighted
             right += weighted.T @ residual[:, c]
-        step = np.linalg.solve(normal + np.eye(columns) * 1e-12 * total, right)
+        step = np.linalg.solve(normal + np.eye(len(right)) * 1e-12 * total, right)
         matrix = matrix + step[:12].reshape(3, 4)
         if stiffness is not None:
-            curves = curves + step[12:].reshape(3, size)
+            curves = curves + step[12:].reshape(3, _COEFFICIENTS)
         if np.abs(step).max() < 1e-7:
             break
     return Response(curves, matrix, transfer)
+
+
+def _prior(
+    matrix: Matrix, curves: Matrix, total: float, stiffness: float | None
+) -> tuple[Matrix, Matrix]:
+    """Normal matrix and right side before any pair counts, for weights that sum to ``total``.
+
+    The unknowns are the matrix, row by row, then the curves unless ``stiffness`` is None.
+    """
+    columns = 12 if stiffness is None else 12 + curves.size
+    anchor = np.full(columns, _ANCHOR * total)
+    anchor[0:12:5] = 0  # gains are free
+    normal = np.diag(anchor)
+    right = -anchor * np.concatenate([matrix.ravel(), curves.ravel()])[:columns]
+    if stiffness is not None:
+        bend = np.diff(np.eye(_COEFFICIENTS), 2, axis=0)
+        for k in range(3):
+            normal[_block(k), _block(k)] += stiffness * total * bend.T @ bend
+            right[_block(k)] -= stiffness * total * bend.T @ (bend @ curves[k])
+    return normal, right
+
+
+def _block(channel: int) -> slice:
+    """The unknowns of one channel's curve."""
+    return slice(12 + channel * _COEFFICIENTS, 12 + (channel + 1) * _COEFFICIENTS)
 
 
 def _geman_mcclure(residual: Matrix) -> Matrix:
@@ -156,7 +174,8 @@ def _geman_mcclure(residual: Matrix) -> Matrix:
     return np.asarray(1 / (1 + (residual**2).mean(axis=1) / scale**2) ** 2)
 
 
-def _slope(curve: Any, values: npt.NDArray[Any], transfer: Transfer) -> Matrix:
+def _slope(curve: _Curve, values: npt.NDArray[Any], transfer: Transfer) -> Matrix:
+    """Derivative of a transfer curve, over a step of 0.002."""
     step = 1e-3
     high = curve(np.asarray(values, np.float64) + step, transfer).astype(np.float64)
     return np.asarray((high - curve(np.asarray(values) - step, transfer)) / (2 * step))
@@ -168,7 +187,7 @@ def _basis(values: npt.NDArray[Any]) -> Matrix:
     first = np.minimum(at.astype(np.int64), _INTERVALS - 1)
     t = at - first
     parts = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-    out = np.zeros((*np.shape(values), _INTERVALS + 3))
+    out = np.zeros((*np.shape(values), _COEFFICIENTS))
     for k, part in enumerate(parts):
         np.put_along_axis(out, (first + k)[..., None], (part / 6)[..., None], axis=-1)
     return out

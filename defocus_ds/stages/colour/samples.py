@@ -47,15 +47,14 @@ class Samples:
 
     Attributes:
         blurred: (N, 3) float32, linear light.
-        target: (M, 3) float32, linear light; M = N and row by row the same place if ``paired``.
-        paired: whether rows correspond.
+        target: (N, 3) float32, linear light, row by row the same coordinates.
         averaged: side in px of the square that each colour is the mean of.
-        clipped_share: share of the drawn places left out because light was clipped there.
+        clipped_share: share of the drawn places left out because light was clipped there, of
+            those that lie in both images.
     """
 
     blurred: FloatImage
     target: FloatImage
-    paired: bool
     averaged: int
     clipped_share: float
 
@@ -96,7 +95,8 @@ def blur_matched_samples(
             radius allows.
 
     Returns:
-        At most ``draw.count`` pairs: places with clipped light under the disk are left out.
+        At most ``draw.count`` pairs: places with clipped light under the disk are left out, as
+        are places that lie outside the blurred image.
 
     Raises:
         ColourFailed: the area is too small for the disk, or nothing unclipped is left.
@@ -122,13 +122,16 @@ def blur_matched_samples(
     small_blurred = _area_linear(blurred, _light_table(blurred, draw.transfer), factor)
     small_size = (sharp.shape[1] // factor, sharp.shape[0] // factor)
     source = _interpolate(small_blurred, warp.at_scale(1 / factor, small_size).map_points(places))
-    good = (target[:, 3] <= _MAX_CLIPPED) & (source[:, 3] <= _MAX_CLIPPED)
+    inside = np.isfinite(source[:, 3])
+    good = inside & (target[:, 3] <= _MAX_CLIPPED) & (source[:, 3] <= _MAX_CLIPPED)
     if good.sum() < 16:
         raise ColourFailed(
-            f"only {int(good.sum())} of {len(places)} colour samples are free of clipped light "
-            "(need 16). Is the exposure right?"
+            f"of {len(places)} colour samples {int(inside.sum())} lie in both images and "
+            f"{int(good.sum())} of these are free of clipped light (need 16). "
+            "Are exposure and alignment right?"
         )
-    return Samples(source[good, :3], target[good, :3], True, factor, float(1 - good.mean()))
+    clipped = 1 - good.sum() / inside.sum()
+    return Samples(source[good, :3], target[good, :3], factor, float(clipped))
 
 
 def plain_samples(
@@ -155,7 +158,7 @@ def plain_samples(
         values = (image[rows, columns] + dither) / np.iinfo(image.dtype).max
         return to_linear(np.clip(values, 0, 1), draw.transfer)
 
-    return Samples(pick(blurred), pick(sharp), False, 1, 0.0)
+    return Samples(pick(blurred), pick(sharp), 1, 0.0)
 
 
 def _averaging(radius_px: float, pixels: int, count: int) -> int:
@@ -214,13 +217,13 @@ def _weighted_sums(image: Any, places: Any, kernel: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _interpolate(image: Any, points: Any) -> Any:
-    """Catmull-Rom values at points; clipped share 1 where the support leaves the image."""
+    """Catmull-Rom values at points; clipped share infinite where the support leaves the image."""
     out = np.zeros((points.shape[0], 4), np.float32)
     weights = np.zeros((2, 4))
     for n in range(points.shape[0]):
         x, y = int(np.floor(points[n, 0])), int(np.floor(points[n, 1]))
         if x < 1 or y < 1 or x + 2 >= image.shape[1] or y + 2 >= image.shape[0]:
-            out[n, 3] = 1
+            out[n, 3] = np.inf
             continue
         for axis, t in enumerate((points[n, 0] - x, points[n, 1] - y)):
             weights[axis, 0] = 0.5 * (-t * t * t + 2 * t * t - t)
