@@ -27,6 +27,7 @@ from defocus_ds.measure.metrics import metrics
 from defocus_ds.measure.sharpness import sharpness_q
 from defocus_ds_cli.main import cli
 from defocus_ds_train.baselines.protocol import BASELINES, PROTOCOLS, restore_classical
+from defocus_ds_train.benchmark.columns import choose_metrics
 from defocus_ds_train.benchmark.expect import (
     expectation_names,
     find_drift,
@@ -174,6 +175,16 @@ def test_the_known_blur_sums_to_one(text: str) -> None:
     assert kernel is not None
     assert kernel.sum() == pytest.approx(1, abs=1e-12)
     assert len(kernel) % 2 == 1
+
+
+def test_the_first_crops_are_those_of_the_first_names() -> None:
+    given = crops(4)
+    of = TestSet("toy test", tuple(reversed(given)), AVERAGE, released="toy test")
+    some = of.first(3)
+    assert [crop.name for crop in some.crops] == ["crop0", "crop1", "crop2"]
+    assert (some.name, some.released) == ("toy test, first 3", None)
+    assert some.digest == TestSet("x", given[:3]).digest
+    assert of.first(4) is of
 
 
 # --- methods
@@ -447,6 +458,41 @@ def test_ours_stand_beside_theirs_and_the_rest_is_not_available() -> None:
     assert "37.282" in table_text(report, beside="II")
 
 
+def test_what_could_not_be_measured_has_a_column_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEFOCUS_DS_CACHE", str(tmp_path))
+    chosen, absent = choose_metrics()
+    assert [metric.name for metric in chosen] == ["psnr", "ssim", "q"]
+    assert absent == dict.fromkeys(("lpips", "lpips-vgg"), "not measured, weights absent")
+    of = SetInfo("toy", 24, "0" * 16, "kodak24 test")
+    mine = score("synthetic-l1", "authors", psnr=34.5, ssim=0.94, q=0.15)
+    report = report_of(mine, sets=[of]).with_absent(absent)
+    headings, cells = table_cells(report, "toy", published_table("I"))
+    column = headings.index("lpips-vgg")
+    assert cells[0][column : column + 2] == ["absent", "0.127"]
+    assert "lpips-vgg: not measured, weights absent" in table_text(report)
+
+
+def test_metrics_that_were_asked_for_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEFOCUS_DS_CACHE", str(tmp_path))
+    chosen, absent = choose_metrics(["q"])
+    assert ([metric.name for metric in chosen], absent) == (["q"], {})
+    with pytest.raises(InputError, match="weights are not in the cache"):
+        choose_metrics(["lpips-vgg"])
+
+
+def test_weights_of_alex_by_path_leave_vgg_to_the_cache(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEFOCUS_DS_CACHE", str(tmp_path))
+    chosen, absent = choose_metrics(lpips_weights=real_data / "lpips" / "alexnet.ckpt")
+    assert [metric.name for metric in chosen] == ["psnr", "ssim", "q", "lpips"]
+    assert list(absent) == ["lpips-vgg"]
+
+
 # --- drift
 
 
@@ -596,7 +642,10 @@ def test_the_command_prints_stores_compares_and_keeps(command, tmp_path: Path) -
     done = command("blurred", "wiener", "-o", "out", "--store", "stored.json")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0].startswith("mine test: 3 images, digest ")
-    assert "lpips is left out" in done.stderr
+    assert "lpips-vgg: not measured, weights absent; defocus-ds weights" in done.stderr
+    assert "lpips-vgg: not measured, weights absent" in done.stdout
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "lpips-vgg: not measured, weights absent" in page
     assert (tmp_path / "out" / "index.html").is_file()
     again = command("--expect", "stored.json", "-o", "out", "--json")
     assert again.exit_code == 0, again.output
@@ -616,9 +665,11 @@ def test_without_methods_the_quick_ones_run_and_only_some_crops(command) -> None
     iterations = [f"--set={name}.iterations=2" for name in ("al", "mrl", "mlm", "rl")]
     done = command("--only", "two", "--json", *iterations)
     assert done.exit_code == 0, done.output
-    scores = json.loads(done.stdout)["scores"]
+    found = json.loads(done.stdout)
+    scores = found["scores"]
     assert tuple(s["method"] for s in scores) == QUICK_METHODS
     assert {s["set"] for s in scores} == {"mine test, 1 of them"}
+    assert found["metrics"]["lpips"] == "not measured, weights absent"
     assert scores[0]["means"]["psnr"] is None  # JSON knows no infinity
 
 
@@ -708,19 +759,33 @@ def test_the_authors_files_score_what_they_are_known_to(real_data: Path) -> None
     assert rows["al"] == rows["their aL"]  # in every pixel
 
 
-def test_the_stored_results_still_hold_for_the_fast_rows(real_data: Path) -> None:
-    assert "kodak24-classical" in expectation_names()
-    expected = load_expectations("kodak24-classical")
-    fast = ("sharp", "blurred", "wiener", "mw")
+# stored results, folder of the images, how many of them, rows that take no time
+STORED = [
+    ("kodak24-classical", "kodak24", 24, ("sharp", "blurred", "wiener", "mw")),
+    ("kodak24-red", "kodak24", 24, ("sharp", "blurred")),
+    ("bsd500-classical", "bsds500", 50, ("sharp", "blurred", "wiener", "mw")),
+]
+
+
+@pytest.mark.parametrize(("name", "folder", "count", "fast"), STORED)
+def test_the_stored_results_still_hold_for_the_fast_rows(
+    real_data: Path, name: str, folder: str, count: int, fast: tuple[str, ...]
+) -> None:
+    expected = load_expectations(name)
     some = tuple(result for result in expected.results if result.method in fast)
-    assert len(some) == 2 + 2 * 2
-    of = released_set("kodak24", real_data / "kodak24")
+    assert len(some) == sum(1 if method in ("sharp", "blurred") else 2 for method in fast)
+    of = released_set(name.partition("-")[0], real_data / folder).first(count)
     report = bench(
         [of], parse_methods(fast, protocols=["authors", "honest"]), metrics=METRICS, batch=8
     )
     assert find_drift(report, dataclasses.replace(expected, results=some)) == ()
-    blurred = next(s for s in report.scores if s.method == "blurred")
-    assert blurred.means["psnr"] == pytest.approx(25.504, abs=0.0006)
+    if of.released == "kodak24 test":
+        blurred = next(s for s in report.scores if s.method == "blurred")
+        assert blurred.means["psnr"] == pytest.approx(25.504, abs=0.0006)
+
+
+def test_all_results_that_come_with_the_package_are_tested() -> None:
+    assert set(expectation_names()) == {name for name, *_ in STORED}
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from defocus_ds_cli import fit_display
 from defocus_ds_cli.fit_display import FitDisplay
 from defocus_ds_cli.main import cli
 from defocus_ds_train.checkpoint import load_model
+from defocus_ds_train.recipe import recipe_names
 from defocus_ds_train.records import EpochReport, Scores, StepReport
 
 TINY = ("size=32", "width=2", "depth=1", "crops=32", "epochs=2", "validation_crops=8")
@@ -220,3 +221,18 @@ def test_help_ends_with_an_example() -> None:
         result = CliRunner().invoke(cli, [*arguments, "--help"])
         assert result.exit_code == 0
         assert "Example: defocus-ds train fit" in result.stdout.split("\n\n")[-1]
+
+
+def test_help_names_every_recipe() -> None:
+    words = CliRunner().invoke(cli, ["train", "fit", "--help"]).stdout.replace(",", " ").split()
+    assert {name.rstrip(".") for name in words} >= set(recipe_names())
+
+
+def test_a_finished_run_says_that_nothing_is_left(invoke) -> None:  # type: ignore[no-untyped-def]
+    settings = (*TINY, "epochs=1")
+    first, second = (invoke("smoke", settings=settings) for _ in range(2))
+    words = "finished already, and nothing is left to do"
+    assert words not in first.stderr
+    assert words in second.stderr
+    assert second.exit_code == 0
+    assert second.stdout == first.stdout

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from toy_crops import toy_data, toy_recipe
 
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import DatasetError, InputError
 from defocus_ds_train.checkpoint import RunFolder, load_model
 from defocus_ds_train.loop import fit
 from defocus_ds_train.processes import process_group
@@ -36,7 +36,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
+            [sys.executable, "-W", "error::FutureWarning", __file__, str(folder)],
             env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -169,7 +169,23 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
         )
 
 
-TASKS = (gradients, whole_run, stopped_run)
+def one_fails(folder: Path) -> None:
+    """The first process gives up where the second waits for it."""
+    try:
+        with process_group("cpu") as group:
+            if group.leads:
+                raise InputError("the reason")
+            group.any(False)
+    except InputError as error:
+        (folder / f"failed-{os.environ['RANK']}.txt").write_text(str(error))
+
+
+def test_a_process_whose_partner_failed_ends_in_one_line(done: Path) -> None:
+    assert (done / "failed-0.txt").read_text() == "the reason"
+    assert "process 1 of 2: another process" in (done / "failed-1.txt").read_text()
+
+
+TASKS = (gradients, whole_run, stopped_run, one_fails)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -10,8 +10,6 @@ import click
 from defocus_ds_cli.options import echo_json, existing_file, json_option
 
 if TYPE_CHECKING:
-    from defocus_ds.measure.metrics import Metric
-    from defocus_ds_train.benchmark.expect import Expectations
     from defocus_ds_train.benchmark.sets import TestSet
 
 __all__ = ["command"]
@@ -60,6 +58,12 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
     "--only", multiple=True, metavar="NAME", help="Only this crop of every set. Repeatable."
 )
 @click.option(
+    "--first",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the first N crops of every set, in the order of their names.",
+)
+@click.option(
     "--blur",
     metavar="KIND:PX",
     help="The known blur, for classical methods on other data: average:5, disk:3.5, gaussian:1.2.",
@@ -76,8 +80,8 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="As in `measure` [default: psnr, ssim, q, and those of lpips, lpips-vgg whose weights "
-    "are in the cache]. Repeatable.",
+    help="As in `measure` [default: psnr, ssim, q, lpips, lpips-vgg; a column without weights says "
+    "so]. Repeatable.",
 )
 @click.option(
     "--lpips-weights",
@@ -110,7 +114,8 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--expect",
     metavar="NAME|FILE",
-    help="Compare with stored results; kodak24-classical comes with the package.",
+    help="Compare with stored results: a file, or kodak24-classical, kodak24-red, bsd500-classical "
+    "(with --first 50).",
 )
 @click.option(
     "--store",
@@ -150,6 +155,7 @@ def command(
     level: str | None,
     split: str,
     only: tuple[str, ...],
+    first: int | None,
     blur: str | None,
     protocols: tuple[str, ...],
     metric_names: tuple[str, ...],
@@ -177,6 +183,7 @@ def command(
     from dataclasses import asdict
 
     from defocus_ds_cli.progress import Progress
+    from defocus_ds_train.benchmark.columns import choose_metrics
     from defocus_ds_train.benchmark.expect import (
         find_drift,
         load_expectations,
@@ -197,10 +204,18 @@ def command(
         device=place,
         precision=precision,
     )
-    measures = _metrics(metric_names, lpips_weights, str(place), expected)
+    measures, absent = choose_metrics(
+        metric_names or (expected.metrics if expected is not None else ()),
+        lpips_weights=lpips_weights,
+        device=str(place),
+    )
+    for name, why in absent.items():
+        click.echo(f"{name}: {why}; defocus-ds weights --download brings them", err=True)
     sets = _sets(data, images, pairs, level=level, split=split, blur=blur)
     if only:
         sets = [of.only(only) for of in sets]
+    if first is not None:
+        sets = [of.first(first) for of in sets]
     with Progress("bench") as progress:
         report = bench(
             sets,
@@ -211,7 +226,7 @@ def command(
             device=place,
             samples=samples,
             progress=progress,
-        )
+        ).with_absent(absent)
     if output is not None:
         write_pictures(report, output, beside=beside)
     if store is not None:
@@ -261,32 +276,3 @@ def _sets(
         for name in data
     ]
     return sets + [folder_set(sharp, blurred, blur=known) for sharp, blurred in pairs]
-
-
-def _metrics(
-    names: tuple[str, ...],
-    weights: Path | None,
-    device: str,
-    expected: Expectations | None,
-) -> tuple[Metric, ...]:
-    """Those asked for or stored, else the paper's as far as weights are there."""
-    from defocus_ds.errors import InputError
-    from defocus_ds.measure.metrics import metrics
-    from defocus_ds.measure.weights import cached_weights
-
-    chosen = names or (expected.metrics if expected is not None else ())
-    if not chosen:
-        chosen = ("psnr", "ssim", "q")
-        if weights is not None:
-            chosen += ("lpips",)
-        else:
-            for name, network in (("lpips", "alex"), ("lpips-vgg", "vgg")):
-                try:
-                    cached_weights(network)
-                except InputError:
-                    click.echo(
-                        f"{name} is left out: no weights; defocus-ds weights --download", err=True
-                    )
-                else:
-                    chosen += (name,)
-    return metrics(chosen, lpips_weights=weights, device=device)

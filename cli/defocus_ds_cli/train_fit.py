@@ -14,7 +14,7 @@ from defocus_ds_cli.options import echo_json, existing_path, json_option
 if TYPE_CHECKING:
     from defocus_ds_train.data.source import TrainingData
     from defocus_ds_train.recipe import Recipe
-    from defocus_ds_train.records import FitResult
+    from defocus_ds_train.records import EpochReport, FitResult, StepReport
 
 __all__ = ["command"]
 
@@ -85,9 +85,10 @@ def command(
 ) -> None:
     """Train from RECIPE: a published one, smoke, or a .toml file.
 
-    Published: synthetic-l1, synthetic-q-0.001, -0.01, -0.05, -0.1, real-l1, real-q.  The q
-    recipes start from the best weights of an l1 run (--from).  Stopped with Ctrl-C or killed, the
-    same command goes on where it was.  On several GPUs: torchrun --nproc-per-node 4 -m
+    One for each row of the paper: synthetic-l1, synthetic-q-0.001, synthetic-q-0.01,
+    synthetic-q-0.05, synthetic-q-0.1, real-l1, real-q.  For minutes on a CPU: smoke, toy-l1, toy-q.
+    The q recipes start from the best weights of an l1 run (--from).  Stopped with Ctrl-C or killed,
+    the same command goes on where it was.  On several GPUs: torchrun --nproc-per-node 4 -m
     defocus_ds_cli train fit ...
 
     Exits with 1 when the loss is no longer finite, 130 when it was stopped.
@@ -145,6 +146,13 @@ def _fit(
         display.say(_heading(recipe, opened, run))
         for note in opened.notes:
             display.say(note)
+        reports = 0
+
+        def watch(report: StepReport | EpochReport) -> None:
+            nonlocal reports
+            reports += 1
+            display.show(report)
+
         result = fit(
             recipe,
             opened,
@@ -152,8 +160,13 @@ def _fit(
             start=start,
             device=device,
             tensorboard=tensorboard,
-            watch=display.show,
+            watch=watch,
         )
+        if leads and result.finished and reports == 0:
+            display.say(
+                "This run was finished already, and nothing is left to do. For another one give "
+                "another folder with -o."
+            )
         if not result.finished:
             display.say(
                 f"Stopped and saved after step {result.steps}. The same command goes on: {run}"

@@ -17,10 +17,13 @@ __all__ = [
     "choose_precision",
     "full_fp32",
     "has_bf16",
+    "is_out_of_memory",
 ]
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# the CPU's allocator, CUDA's context and cuDNN raise no class of their own for it
+_NO_MEMORY = ("can't allocate memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED")
 _OLDEST_TRITON = (7, 0)  # compute capability that Triton generates code for
 
 
@@ -97,3 +100,10 @@ def full_fp32(precision: str) -> AbstractContextManager[object]:
         enabled=True, allow_tf32=False
     )
     return exact
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch failed for memory."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in _NO_MEMORY
+    )

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from defocus_ds.errors import DefocusError, InputError
+from defocus_ds_train.device import is_out_of_memory
 from defocus_ds_train.recipe import Recipe
 
 __all__ = ["Diverged", "OutOfMemory", "StopRequest", "explained_failures", "interruptions"]
@@ -71,18 +72,12 @@ def explained_failures(recipe: Recipe, device: torch.device) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(_out_of_memory(recipe, device)) from error
     except RuntimeError as error:
-        # the CPU's allocator, CUDA's context and cuDNN have no class of their own for it
-        if any(words in str(error) for words in _NO_MEMORY):
+        if is_out_of_memory(error):
             raise OutOfMemory(_out_of_memory(recipe, device)) from error
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise InputError(_not_compiled(recipe, error)) from error
         raise
-
-
-_NO_MEMORY = ("can't allocate memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def _not_compiled(recipe: Recipe, error: RuntimeError) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from defocus_ds.errors import InputError
 from defocus_ds_train.device import choose_device
 
 __all__ = ["Group", "SharedBatchNorm", "process_group", "torchrun_rank"]
@@ -37,7 +40,10 @@ class Group:
             return model
         _share_statistics(model)
         # buffers are equal everywhere already: their statistics are those of the whole batch
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        known = inspect.signature(DistributedDataParallel).parameters
+        newer = "forward_sync_buffers"  # torch is giving the option another name
+        options: dict[str, Any] = {newer if newer in known else "broadcast_buffers": False}
+        return DistributedDataParallel(model, **options)
 
     def without_sync(self, model: nn.Module) -> AbstractContextManager[None]:
         """Context for all parts of a batch but the last: gradients stay here for now."""
@@ -71,7 +77,7 @@ def process_group(device: str = "auto") -> Iterator[Group]:
         device: as in `choose_device`; every process of a machine takes a GPU of its own.
 
     Raises:
-        InputError: no such device.
+        InputError: no such device, or another process ended, which says why itself.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -84,6 +90,13 @@ def process_group(device: str = "auto") -> Iterator[Group]:
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Group(rank, world, place)
+    except RuntimeError as error:
+        if "onnection closed by peer" not in str(error):
+            raise
+        raise InputError(
+            f"process {rank} of {world}: another process of this run ended, so this one does too; "
+            "the message of that one says why."
+        ) from error
     finally:
         dist.destroy_process_group()
 
@@ -104,16 +117,13 @@ class SharedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             normalised: Tensor = super().forward(x)
             return normalised
-        # its backward sums the gradients over the processes too
-        from torch.distributed.nn.functional import all_reduce
-
         values = x.float()
         count = torch.full((1,), float(values.numel() // values.shape[1]), device=x.device)
-        moments: Tensor = all_reduce(torch.cat([values.sum((0, 2, 3)), count]))  # type: ignore[no-untyped-call]
+        moments = _summed(torch.cat([values.sum((0, 2, 3)), count]))
         total = moments[-1]
         mean = moments[:-1] / total
         centred = values - mean[:, None, None]
-        squares: Tensor = all_reduce(centred.square().sum((0, 2, 3)))  # type: ignore[no-untyped-call]
+        squares = _summed(centred.square().sum((0, 2, 3)))
         variance = squares / total
         self._remember(mean.detach(), variance.detach(), total.detach())
         scale = self.weight * torch.rsqrt(variance + self.eps)
@@ -128,6 +138,27 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * total / (total - 1), self.momentum)
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over the processes; each one's values move the losses of all, so gradients sum too."""
+
+    @staticmethod
+    def forward(_context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _summed(values: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total
 
 
 def _share_statistics(model: nn.Module) -> None:

@@ -14,7 +14,8 @@ from defocus_ds.errors import DefocusError, InputError, StageFailed
 from defocus_ds.frames import FloatImage, UInt8Image
 from defocus_ds.stages.ingest.header import IMAGE_SUFFIXES, RAW_SUFFIXES, UNREAD_SUFFIXES
 from defocus_ds.store import write_bytes
-from defocus_ds_train.restore_memory import budget_pixels, is_out_of_memory
+from defocus_ds_train.device import is_out_of_memory
+from defocus_ds_train.restore_memory import budget_pixels
 from defocus_ds_train.restore_network import ResidualNet
 from defocus_ds_train.restore_photo import encode_png, read_photo
 from defocus_ds_train.restore_tiles import Tiling, change_by_tiles, plan_tiling

@@ -11,7 +11,7 @@ import torch
 from defocus_ds.errors import InputError
 from defocus_ds_train.restore_network import ResidualNet
 
-__all__ = ["budget_pixels", "free_memory", "is_out_of_memory"]
+__all__ = ["budget_pixels", "free_memory"]
 
 # of what is free: others live on the machine too
 _SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}
@@ -69,8 +69,3 @@ def budget_pixels(
             f"allows {memory / 2**20:.0f}. Give more with --memory-limit, or free some."
         )
     return (memory - own) / network.bytes_per_pixel
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch failed for memory; the CPU's allocator has no class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -16,8 +16,9 @@ __all__ = ["PRECISIONS", "ResidualNet", "fold_block", "receptive_radius"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# what oneDNN's convolutions were seen to need beside the tensors counted in `bytes_per_pixel`
-_WORK, _WORK_BYTES = 1.4, 40
+# what oneDNN's convolutions were seen to need beside the tensors counted in `bytes_per_pixel`, by
+# the bytes of a value
+_WORK, _WORK_BYTES = {4: 1.4, 2: 1.5}, 40
 
 Weights = tuple[Tensor, Tensor | None]
 
@@ -70,7 +71,7 @@ class ResidualNet:
             most = max(most, held + (4 * fine + coarse / 4) / 4**level)
             held += fine / 4**level
         itemsize = torch.finfo(self.dtype).bits // 8
-        return _WORK * itemsize * most + _WORK_BYTES
+        return _WORK[itemsize] * itemsize * most + _WORK_BYTES
 
     def __call__(self, blurred: Tensor) -> Tensor:
         """What is to be added to a batch of tiles.

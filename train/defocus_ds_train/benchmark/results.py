@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """Everything that was found; ``metrics`` maps names to full names."""
+    """Everything that was found; ``metrics`` maps names to full names.
+
+    A metric that no score has could not be measured: its full name says why.
+    """
 
     sets: tuple[SetInfo, ...]
     metrics: Mapping[str, str]
@@ -110,6 +113,11 @@ class BenchReport:
     scores: tuple[Score, ...]
     images: tuple[ImageRow, ...]
     samples: tuple[Sample, ...] = ()
+
+    def with_absent(self, why: Mapping[str, str]) -> BenchReport:
+        """With metrics that stand in the tables without figures: name -> why."""
+        digits = dict.fromkeys(why, 3)
+        return replace(self, metrics={**self.metrics, **why}, digits={**self.digits, **digits})
 
     def as_dict(self, *, times: bool = True) -> dict[str, Any]:
         """For JSON: sets, metrics and scores; infinities are None."""

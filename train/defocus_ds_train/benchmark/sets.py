@@ -100,6 +100,18 @@ class TestSet:
             self, name=f"{self.name}, {len(chosen)} of them", crops=chosen, released=None
         )
 
+    def first(self, count: int) -> TestSet:
+        """The first crops in the order of their names, which are then no longer a released split;
+        all where there are no more.
+
+        Args:
+            count: >= 1.
+        """
+        if count >= len(self.crops):
+            return self
+        chosen = tuple(sorted(self.crops, key=lambda crop: crop.name)[:count])
+        return replace(self, name=f"{self.name}, first {count}", crops=chosen, released=None)
+
 
 def released_set(name: str | Path, images: Path, *, split: str = "test") -> TestSet:
     """The crops of a released split, cut from the user's images; nothing is written.

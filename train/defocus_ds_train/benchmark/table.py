@@ -61,7 +61,7 @@ def table_cells(
         for metric in report.metrics:
             digits = report.digits[metric]
             line += [
-                f"{score.means[metric]:.{digits}f}",
+                _figure(score.means.get(metric), digits, none="absent"),
                 _figure(None if row is None else row.value(metric), digits),
             ]
         line += [_seconds(score), _figure(None if row is None else row.seconds, 3)]
@@ -128,8 +128,8 @@ def _aligned(lines: Cells) -> str:
     )
 
 
-def _figure(value: float | None, digits: int) -> str:
-    return _NONE if value is None else f"{value:.{digits}f}"
+def _figure(value: float | None, digits: int, *, none: str = _NONE) -> str:
+    return none if value is None else f"{value:.{digits}f}"
 
 
 def _seconds(score: Score) -> str:

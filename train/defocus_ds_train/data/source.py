@@ -79,8 +79,9 @@ def open_training_data(
         data = _pairs(recipe, path, folder, progress)
     if len(data.train) < recipe.batch:
         raise DatasetError(
-            f"{path}: {len(data.train)} training crops, fewer than one batch of {recipe.batch}. "
-            "Give more data, or a smaller --set batch=N."
+            f"{path}: {len(data.train)} training crops beside {len(data.validation)} for "
+            f"validation, fewer than one batch of {recipe.batch}. Give more data, or a smaller "
+            "--set batch=N."
         )
     return data
 
