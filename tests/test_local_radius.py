@@ -112,6 +112,19 @@ def test_flat_and_clipped_places_are_unknown() -> None:
     assert (found.confidence[2:5, 6:10] > 0.8).all()
 
 
+def test_light_clipped_in_the_capture_is_unknown_where_the_map_puts_it() -> None:
+    """The capture is overexposed in a square; the map shifts it by more than its side."""
+    shift = 192
+    blurred = np.roll(blur_disk(scene(), 3.0), shift, axis=1)
+    blurred[192:320, 128 + shift : 256 + shift] = 1.0
+    planes = [pyramid(captured(x, n), Transfer.SRGB) for n, x in enumerate((scene(), blurred))]
+    warp = Warp.similarity(SIZE, shift_px=(shift, 0))
+    found = measure_radii(*planes, warp, radius_px=3.0)
+    # nodes 32, 96, ... px: the square lies at x 128-256 of the sharp frame, not at 320-448
+    assert (found.confidence[3:5, 2:4] == 0).all()
+    assert (found.confidence[3:5, 6] > 0.8).all()
+
+
 @pytest.mark.parametrize("scale", [0.98, 1.02])
 def test_the_scale_of_focus_breathing_leaves_no_bias(scale: float) -> None:
     pair = true_pair((768, 576), radius_px=3.0, scale=scale, shift_px=(4.0, -3.0), seed=2)

@@ -19,7 +19,7 @@ from defocus_ds.errors import ConfigError, DatasetError, InputError, Registratio
 from defocus_ds.frames import Keep
 from defocus_ds.optics import Transfer, Warp
 from defocus_ds.stages.register import Alignment, ResidualGrid, register
-from defocus_ds.stages.register.alignment import thin
+from defocus_ds.stages.register.alignment import shift_confidence, thin
 from defocus_ds.stages.register.multimodal import multimodal
 
 # the strategy's full length costs seconds and the refinement does not need it on these frames
@@ -204,6 +204,23 @@ def test_paper_preset_follows_mutual_information_only() -> None:
     assert error / 2 < found.residual_px < 2 * error
 
 
+def test_the_record_names_the_model_that_was_fitted() -> None:
+    truth = true_pair((640, 480), radius_px=3.0)
+    rough = RegisterConfig(iterations=20, refine=False)
+    assert register(truth.sharp, truth.blurred, config=rough).model == "affine"
+    with pytest.raises(ConfigError, match=r"register\.refine: true"):
+        register(truth.sharp, truth.blurred, preset="paper", config=QUICK)
+
+
+def test_a_confidence_states_its_deviation() -> None:
+    known = np.isfinite(aligned().residual_grid.dx)
+    deviation = aligned().residual_grid.deviation_px
+    np.testing.assert_allclose(
+        shift_confidence(deviation)[known], aligned().residual_grid.confidence[known]
+    )
+    assert np.isinf(deviation[~known]).all()
+
+
 def test_multimodal_is_seeded() -> None:
     planes = [image[..., 1].astype(np.float32) / 255 for image in (pair().sharp, pair().blurred)]
 
@@ -268,6 +285,9 @@ def test_damaged_record_is_refused() -> None:
         Alignment.from_record(record)
     with pytest.raises(DatasetError, match="damaged"):
         Alignment.from_record(aligned().to_record() | {"size": "large"})
+    huge = {"columns": list(range(2000)), "rows": list(range(2000))}
+    with pytest.raises(DatasetError, match="2000x2000 cells"):
+        Alignment.from_record(aligned().to_record() | {"grid": huge})
 
 
 def test_thin_keeps_both_ends_and_drops_what_json_cannot_hold() -> None:

@@ -52,6 +52,13 @@ def test_two_hundred_wrong_pairs_are_rejected(seed: int) -> None:
 
 
 @pytest.mark.slow
+def test_the_shipped_settings_reject_them_too() -> None:
+    drawn = [pair for pair in wrong_pairs(SIZE, count=1, seed=7) if pair.kind in FAST]
+    assert len(drawn) == len(FAST)
+    assert [run for run in judge_wrong(drawn) if run["accepted"]] == []
+
+
+@pytest.mark.slow
 def test_photographs_of_two_scenes_are_rejected(real_data: Path) -> None:
     runs = judge_wrong(crossed_pairs(real_data, SIZE), config=QUICK)
     assert len(runs) >= 50

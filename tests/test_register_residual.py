@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,11 @@ from defocus_ds.stages.register.refine import Fit, certify_map
 from defocus_ds.stages.register.residual import check_locally
 from defocus_ds.stages.register.shrinkage import Field, noise_factors, shrink
 from defocus_ds.stages.register.spline import spline_coefficients
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from certificate_runs import ALL_KINDS, run  # noqa: E402
+from isolated import Stopwatch  # noqa: E402
 
 Values = npt.NDArray[np.float64]
 QUICK = RegisterConfig(iterations=100)
@@ -252,3 +259,16 @@ def test_cells_find_the_disk_and_the_shift_of_a_wrong_map() -> None:
     assert found.known.mean() > 0.9
     assert np.median(found.shift_px[found.known], axis=0) == pytest.approx((-0.5, 0), abs=0.02)
     assert np.median(found.radius_px[found.known]) == pytest.approx(3 / 1.01, abs=0.1)
+
+
+@pytest.mark.slow
+def test_over_a_population_the_claim_is_near_the_truth() -> None:
+    """Three pairs of every kind, of a seed on which nothing was chosen."""
+    ratios = {}
+    for kind in ALL_KINDS:
+        for number in range(3):
+            found = run(kind, {"number": number, "seed": 77}, Stopwatch())
+            ratios[kind, number] = found["residual_px"] / found["error_px"]
+    values = np.array(list(ratios.values()))
+    assert np.mean((values > 1 / 2) & (values < 2)) >= 0.9, ratios
+    assert values.min() > 1 / 3, ratios

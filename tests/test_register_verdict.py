@@ -129,7 +129,7 @@ GOOD = {
         ({"warp": Warp.similarity((640, 480), radial=0.03)}, "radial"),
         ({"warp": Warp.similarity((640, 480), shift_px=(400, 0))}, "overlap"),
         ({"warp": Warp(((1.04, 0, 0), (0, 1, 0)), 0.0, (640, 480))}, "anisotropy"),
-        ({"warp": Warp(((-1.0, 0, 639), (0, 1, 0)), 0.0, (640, 480))}, "anisotropy"),
+        ({"warp": Warp(((-1.0, 0, 639), (0, 1, 0)), 0.0, (640, 480))}, "mirrored"),
     ],
 )
 def test_each_limit_has_its_code(change: dict[str, object], code: str) -> None:

@@ -16,9 +16,16 @@ from defocus_ds.optics import Points, Warp
 from defocus_ds.resample import resample
 from defocus_ds.stages.register.radius_map import RadiusMap
 
-__all__ = ["Alignment", "ResidualGrid", "thin"]
+__all__ = ["Alignment", "ResidualGrid", "shift_confidence", "thin"]
 
 _TRACE_POINTS = 200
+_HALF_SURE_PX = 0.25  # deviation of a shift at which its confidence is one half
+_MOST_CELLS = 1_000_000
+
+
+def shift_confidence(deviation_px: Points) -> Points:
+    """Confidence in [0, 1] of shifts with these standard deviations."""
+    return np.asarray(1 / (1 + (deviation_px / _HALF_SURE_PX) ** 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,13 @@ class ResidualGrid:
     radius_px: Points
     confidence: Points
     unexplained: Points
+
+    @property
+    def deviation_px(self) -> Points:
+        """(rows, columns) standard deviation of the shift; inf where none was measured."""
+        sure = np.minimum(self.confidence, 1.0)
+        with np.errstate(divide="ignore"):
+            return np.asarray(_HALF_SURE_PX * np.sqrt(1 / sure - 1))
 
     @property
     def shift_px(self) -> Points:
@@ -207,6 +221,8 @@ def thin(values: tuple[float, ...]) -> tuple[float, ...]:
 def _grid_from(record: Mapping[str, Any]) -> ResidualGrid:
     columns = [float(v) for v in record["grid"]["columns"]]
     rows = [float(v) for v in record["grid"]["rows"]]
+    if len(columns) * len(rows) > _MOST_CELLS:
+        raise ValueError(f"{len(rows)}x{len(columns)} cells, at most {_MOST_CELLS}")
     x, y = np.meshgrid(columns, rows)
     dx, dy, radius, unexplained = (np.full(x.shape, np.nan) for _ in range(4))
     confidence = np.zeros(x.shape)

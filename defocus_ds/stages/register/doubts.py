@@ -12,7 +12,7 @@ from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register.alignment import ResidualGrid
 from defocus_ds.stages.register.planes import Pyramid
-from defocus_ds.stages.register.radius import agreement, matched_planes
+from defocus_ds.stages.register.radius import agreement, clipped_there, matched_planes
 from defocus_ds.stages.register.refine import refine_coarse
 from defocus_ds.stages.register.start import band_pass
 
@@ -24,7 +24,6 @@ _FOREIGN = 0.5  # share of a cell's contrast that the map leaves where the conte
 _TOLERANCE = 0.5  # of the shift that is allowed in the mean
 _TOLERANCE_OF_RADIUS = 0.05
 _SURE = 3.0  # deviations beyond the tolerance
-_DEVIATION_AT_HALF_PX = 0.25  # of the shift in a cell whose confidence is 1/2
 _COARSE_PX = 500  # longest side of the plane on which rivals are looked for
 _FARTHEST = 0.25  # shifts up to this share of a side are looked at
 _LOBE = 0.6  # the peak ends where the correlation has fallen to this share
@@ -95,6 +94,7 @@ def find_doubts(
             as_well = agreement(sharp, blurred, fit.warp, fit.radius_px, factor)
             rival = min((1 - ncc) / max(1 - as_well, 1e-6), 1.0)
     light = inside & (sharp[factor].clipped < _CLIPPED)
+    light &= clipped_there(blurred, warp, factor) < _CLIPPED
     return Doubts(
         contradicted=contradicted,
         rival=rival,
@@ -115,9 +115,7 @@ def contradicted_share(grid: ResidualGrid, *, tolerance_px: float) -> float:
     if not textured.any():
         return 0.0
     foreign = grid.unexplained > _FOREIGN
-    sure = np.clip(grid.confidence, 1e-6, 1 - 1e-6)
-    deviation = _DEVIATION_AT_HALF_PX * np.sqrt(1 / sure - 1)
-    displaced = np.nan_to_num(grid.shift_px) > tolerance_px + _SURE * deviation
+    displaced = np.nan_to_num(grid.shift_px) > tolerance_px + _SURE * grid.deviation_px
     return float((textured & (foreign | displaced)).sum() / textured.sum())
 
 
@@ -245,9 +243,8 @@ def _clipped_share(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) ->
     """Share of the common frame in which either capture is at its limit."""
     from defocus_ds.resample import resample
 
-    level = warp.at_scale(1 / factor, sharp[factor].size)
-    theirs = resample(np.ascontiguousarray(blurred[factor].clipped), level)
-    inside = resample(np.ones_like(theirs), level) > 0.5
+    theirs = clipped_there(blurred, warp, factor)
+    inside = resample(np.ones_like(theirs), warp.at_scale(1 / factor, sharp[factor].size)) > 0.5
     if not inside.any():
         return 0.0
     return float(np.maximum(sharp[factor].clipped, theirs)[inside].mean())

@@ -12,6 +12,7 @@ from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Points, Warp
 from defocus_ds.stages.register.disk_ladder import disk_ladder, overlaid
 from defocus_ds.stages.register.planes import Pyramid
+from defocus_ds.stages.register.radius import clipped_there
 from defocus_ds.stages.register.radius_map import STEP_PX, RadiusMap, node_shape
 
 __all__ = ["measure_radii"]
@@ -54,7 +55,8 @@ def measure_radii(sharp: Pyramid, blurred: Pyramid, warp: Warp, *, radius_px: fl
     radii = _ladder(radius_px, factor)
     scale = float(np.sqrt(abs(np.linalg.det(np.asarray(warp.matrix)[:, :2]))))
     seen = overlaid(blurred, warp, factor)
-    usable = _usable(sharp, blurred, seen, max(radius_px, factor))
+    clipped = sharp[factor].clipped, clipped_there(blurred, warp, factor)
+    usable = _usable(seen, clipped, max(radius_px, factor) / factor)
     rows, columns = node_shape(sharp.size)
     own = np.zeros((rows, columns, 3))
     sums = np.zeros((len(radii), rows, columns, 2 + _BAND))
@@ -92,16 +94,19 @@ def _ladder(radius_px: float, factor: int) -> Points:
 
 
 def _usable(
-    sharp: Pyramid, blurred: Pyramid, seen: FloatImage, radius_px: float
+    seen: FloatImage, clipped: tuple[FloatImage, FloatImage], radius: float
 ) -> npt.NDArray[np.bool_]:
-    """Pixels whose disk, and one half larger, sees neither clipped light nor the frame's edge."""
+    """Pixels whose disk, and one half larger, sees neither clipped light nor the frame's edge.
+
+    ``clipped`` are shares of either capture in the sharp frame; ``radius`` is in pixels of these
+    planes.
+    """
     import cv2
 
-    factor = sharp.size[0] // seen.shape[1]
     usable = np.asarray(np.isfinite(seen))
-    reach = int(np.ceil(1.5 * radius_px / factor))
+    reach = int(np.ceil(1.5 * radius))
     side = 2 * reach + 1
-    for plane in (sharp[factor].clipped, blurred[factor].clipped):
+    for plane in clipped:
         usable &= np.asarray(cv2.blur(plane, (side, side))) <= _CLIPPED_SHARE
     height, width = usable.shape
     margin = min(reach + 1, height // 4, width // 4)

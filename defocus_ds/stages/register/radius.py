@@ -12,7 +12,14 @@ from defocus_ds.stages.register.model import model_plane, observed_plane
 from defocus_ds.stages.register.planes import Pyramid
 from defocus_ds.stages.register.start import band_pass
 
-__all__ = ["agreement", "fit_radius", "matched_planes", "max_radius_px", "role_ratio"]
+__all__ = [
+    "agreement",
+    "clipped_there",
+    "fit_radius",
+    "matched_planes",
+    "max_radius_px",
+    "role_ratio",
+]
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
 _LOSS_PIXELS = 60_000
@@ -104,6 +111,14 @@ def matched_planes(
     return model_plane(sharp, factor, radius_px), sampled, inside
 
 
+def clipped_there(blurred: Pyramid, warp: Warp, factor: int) -> FloatImage:
+    """(h, w) clipped share of the capture, in the sharp frame; 0 off the capture."""
+    plane = np.ascontiguousarray(blurred[factor].clipped)
+    if not plane.any():
+        return plane
+    return resample(plane, warp.at_scale(1 / factor, blurred[factor].size))
+
+
 def _steepness(plane: FloatImage) -> float:
     """Mean squared gradient over the variance: contrast does not matter."""
     variance = float(plane.var(dtype=np.float64))
@@ -118,7 +133,7 @@ def _losses(
     """Unexplained share of the capture's contrast for each radius; empty if it cannot be told."""
     border = max_radius_px(sharp.size) / 2
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, border)
-    inside &= (sharp[factor].clipped < 0.02) & (blurred[factor].clipped < 0.5)
+    inside &= (sharp[factor].clipped < 0.02) & (clipped_there(blurred, warp, factor) < 0.5)
     index = np.flatnonzero(inside)
     index = index[:: max(len(index) // _LOSS_PIXELS, 1)]
     target = sampled.ravel()[index].astype(np.float64)

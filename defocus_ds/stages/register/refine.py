@@ -43,7 +43,7 @@ _COARSEST_END = 4  # no fit ends at a coarser level than this: they only lead on
 _AT_REST_PX = 5e-4  # pixels of the level
 _MOVING_PX = 0.03  # a last step above this many pixels of the level has not converged
 _SMALLEST_START_PX = 0.7  # a smaller disk is the identity, from which no gradient leads away
-_HOPELESS_NCC = 0.2  # a start that agrees no better after the first level is not followed up
+_LOST_NCC = 0.2  # a start that agrees no better after the first level is not followed up
 _RESOLVED = 0.7  # a disk of fewer pixels of a level cannot be told there
 _LARGEST_GUESS = 2.0  # the radius that such a disk may turn out to have, pixels of the level
 _STEEPEST = 0.7  # change of the radius over half a diagonal, as a share of its mean
@@ -99,7 +99,7 @@ def refine_coarse(sharp: Pyramid, blurred: Pyramid, start: Warp, *, samples: int
     parameters = initial_parameters(start, fit_radius(sharp, blurred, start, first))
     fit = _fit_level(sharp, blurred, parameters, free, first, samples, seed)
     reached = agreement(sharp, blurred, fit.warp, fit.radius_px, first)
-    if first > 1 and reached > _HOPELESS_NCC:
+    if first > 1 and reached > _LOST_NCC:
         second = first // 2
         parameters = initial_parameters(fit.warp, fit_radius(sharp, blurred, fit.warp, second))
         finer = _fit_level(sharp, blurred, parameters, free, second, samples, seed)

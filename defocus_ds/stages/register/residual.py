@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from defocus_ds.stages.register.alignment import ResidualGrid
+from defocus_ds.stages.register.alignment import ResidualGrid, shift_confidence
 from defocus_ds.stages.register.cells import Cells, measure_cells
 from defocus_ds.stages.register.certificate import Certificate, certify
 from defocus_ds.stages.register.model import observed_plane
@@ -23,7 +23,6 @@ _FINE_SHARE = 1 / 24  # of the shorter side: small enough to lie on one depth pl
 _FINE_RADII = 2.5  # a cell not much wider than the disk sees mostly what lies around it
 _LEAST_CONTRAST = 0.01  # deviation of encoded values below which a cell has no texture
 _MOST_LEFT = 0.5  # share of the contrast that the one map may leave in a cell that agrees
-_CONFIDENT_PX = 0.25  # deviation of a shift at which its confidence is one half
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def _grid(
     shape = (cells.rows, cells.columns)
     shift = np.where(known[:, None], cells.shift_px, np.nan)
     deviation = cells.deviation_px * noise_factor
-    confidence = np.where(known, 1 / (1 + (deviation / _CONFIDENT_PX) ** 2), 0.0)
+    confidence = np.where(known, shift_confidence(deviation), 0.0)
     radius = np.where(known, np.maximum(cells.radius_px, 0), np.nan)
     columns = (*cells.xy.T, *shift.T, radius, confidence, unexplained)
     return ResidualGrid(*(column.reshape(shape) for column in columns))

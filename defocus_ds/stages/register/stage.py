@@ -27,7 +27,7 @@ from defocus_ds.stages.register.verdict import judge
 __all__ = ["register"]
 
 _START_SAMPLES = 1000  # pixels a metric reading of the robust start, whatever the frame's size
-_FEWEST_SAMPLES = 1000
+_FEWEST_SAMPLES = 500
 _GOOD_NCC = 0.9
 _SAME_START = 0.02  # of the shorter side: a start so near to one tried, or its end, ends there too
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
@@ -62,7 +62,7 @@ def register(
     Raises:
         InputError: wrong type, shape or range, or two sizes.
         RegistrationFailed: an empty frame, or one too small to register.
-        ConfigError: unknown preset.
+        ConfigError: unknown preset, or ``refine`` with "paper".
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset {preset!r}: known presets are {', '.join(PRESETS)}.")
@@ -70,6 +70,11 @@ def register(
     check_pair(sharp, blurred)
     pair = _Pair(pyramid(sharp, transfer), pyramid(blurred, transfer), config, seed)
     if preset == "paper":
+        if config.refine:
+            raise ConfigError(
+                "register.refine: true, but preset 'paper' ends with mutual information; "
+                "set it to false or use preset 'accurate'."
+            )
         result = _multimodal(pair, Warp.identity(pair.size), shrink=(4, 2, 1))
         return _certified(pair, result, preset)
     return _accurate(pair)
@@ -172,7 +177,7 @@ def _aligned(
         verdict=verdict,
         valid_area=area,
         preset=preset,
-        model="affine+radial" if preset == "accurate" and has_fields(pair.size) else "affine",
+        model="affine+radial" if fitted and has_fields(pair.size) else "affine",
         deviation_px=_finite(certificate.deviation_px),
         misfit_px=_finite(certificate.misfit_px),
         explained=checks.explained,

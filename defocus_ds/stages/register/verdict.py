@@ -11,19 +11,20 @@ from defocus_ds.stages.register.doubts import Doubts
 
 __all__ = ["judge"]
 
-_MIN_NCC = 0.8
-_MIN_OVERLAP = 0.6
-_MIN_EXPLAINED = 0.5
-_MIN_TEXTURED = 3
+_MIN_NCC = 0.8  # right pairs have .9 and more; what fits only in part is left to the other checks
+_MIN_OVERLAP = 0.6  # share of the frame
+_MIN_EXPLAINED = 0.5  # share of the textured cells
+_MIN_TEXTURED = 3  # cells
+# what a lens and a tripod can do, with room: focus breathing is 2 % here, the start finds 10 %
 _MAX_SCALE = 0.12
 _MAX_ROTATION_DEG = 5.0
 _MAX_ANISOTROPY = 0.02
-_MAX_RADIAL = 0.02
+_MAX_RADIAL = 0.02  # of half the diagonal, at the corner
 _MAX_ROLE_RATIO = 1.25
-_MAX_CONTRADICTED = 0.33
+_MAX_CONTRADICTED = 0.33  # share of the textured cells
 _MAX_RIVAL = 0.5
-_MAX_STRETCH = 0.5
-_MAX_CLIPPED = 0.65
+_MAX_STRETCH = 0.5  # of the blur's variance
+_MAX_CLIPPED = 0.65  # share of the common frame
 
 _NONE = Doubts()
 
@@ -85,7 +86,11 @@ def judge(
             f"rotation: {rotation:.2f} deg, limit {_MAX_ROTATION_DEG:g} deg",
         ),
         (
-            anisotropy > _MAX_ANISOTROPY or float(np.linalg.det(a)) <= 0,
+            float(np.linalg.det(a)) <= 0,
+            "mirrored: the map turns the frame over, which no camera does",
+        ),
+        (
+            anisotropy > _MAX_ANISOTROPY,
             f"anisotropy: {anisotropy:.3f}, limit {_MAX_ANISOTROPY}",
         ),
         (
