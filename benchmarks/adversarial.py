@@ -1,11 +1,12 @@
 """Where registration finds its start, and what it must never accept.
 
-    python benchmarks/adversarial.py                       # about a quarter of an hour on one core
-    python benchmarks/adversarial.py --rounds 1 --pairs 20 --full 0 --out out   # a quick look
+    python benchmarks/adversarial.py                       # about 20 minutes on one core
+    python benchmarks/adversarial.py --rounds 1 --pairs 20 --unscaled 0 --full 0 --out out
 
 Wrong pairs of every kind (another scene, a moved camera, moved things, broken captures) at a small
-size: none may be accepted.  Right pairs over the whole range that the start must cover, at a
-quarter of the camera's size and a few at its full size: each must be found or rejected, and what
+size: none may be accepted.  Right pairs over the whole range that the start must cover: at a
+quarter of the camera's size with shift and radius in proportion, at that size with shift and radius
+as they are (up to 80 and 25 px), and a few at full size.  Each must be found or rejected, and what
 is accepted must be as exact as it says.  Everything comes from the seed.  With --data the sharp
 captures of real stacks are also paired with the blurred ones of others.
 """
@@ -20,12 +21,12 @@ from typing import Any
 
 import adversarial_report
 from adversarial_pairs import KINDS, WrongPair, crossed_pairs, wrong_pairs
-from results import note
+from results import frame_size, note
 from start_pairs import StartPair, draw_starts, flat_scene, make_start, start_margin_px
 from truth_pairs import FULL_SIZE
 
 from defocus_ds.config import RegisterConfig
-from defocus_ds.errors import DefocusError
+from defocus_ds.errors import RegistrationFailed
 from defocus_ds.frames import UInt8Image
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register import register
@@ -44,11 +45,14 @@ def main() -> None:
     wrong = judge_wrong(drawn)
     if given.data is not None:
         wrong += judge_wrong(crossed_pairs(given.data, given.wrong_size))
-    starts = judge_starts(
-        draw_starts(given.pairs, size=given.size, seed=given.seed), seed=given.seed
-    )
-    full = draw_starts(given.full, size=FULL_SIZE, seed=given.seed) if given.full else []
-    starts += judge_starts(full, seed=given.seed)
+    starts: list[Run] = []
+    for count, size, unscaled in (
+        (given.pairs, given.size, False),
+        (given.unscaled, given.size, True),
+        (given.full, FULL_SIZE, False),
+    ):
+        more = draw_starts(count, size=size, seed=given.seed, full_scale=unscaled) if count else []
+        starts += judge_starts(more, seed=given.seed)
     adversarial_report.write(given.out, wrong, starts)
 
 
@@ -58,11 +62,17 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--rounds", type=int, default=6, help=f"{len(KINDS)} wrong pairs a round")
-    parser.add_argument("--wrong-size", type=_size, default=WRONG_SIZE, metavar="WxH")
+    parser.add_argument("--wrong-size", type=frame_size, default=WRONG_SIZE, metavar="WxH")
     parser.add_argument("--only", default="", help="kinds of wrong pairs whose name contains this")
     parser.add_argument("--data", type=Path, help="real stacks, to be paired with one another")
     parser.add_argument("--pairs", type=int, default=100, help="right pairs")
-    parser.add_argument("--size", type=_size, default=START_SIZE, metavar="WxH")
+    parser.add_argument("--size", type=frame_size, default=START_SIZE, metavar="WxH")
+    parser.add_argument(
+        "--unscaled",
+        type=int,
+        default=24,
+        help="right pairs of --size with shift and radius up to 80 and 25 px",
+    )
     parser.add_argument("--full", type=int, default=3, help="right pairs at 5796x3870")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -95,7 +105,8 @@ def judge_starts(
             if warp is not None:
                 run["error_px"] = warp.mean_difference_px(pair.warp)
             about = {"number": pair.number, "size": list(pair.warp.size), "drawn": pair.drawn}
-            runs.append(about | {"true_radius_px": pair.radius_px} | run)
+            about |= {"unscaled": pair.unscaled, "true_radius_px": pair.radius_px}
+            runs.append(about | run)
             note(f"{pair.number}: {run.get('error_px')} px, {run['reasons'] or 'accepted'}")
     return runs
 
@@ -106,7 +117,7 @@ def _registered(
     begun = time.process_time()
     try:
         found = register(sharp, blurred, config=config)
-    except DefocusError as error:
+    except RegistrationFailed as error:
         return {"accepted": False, "reasons": [f"refused: {error}"], "cpu_s": 0.0}, None
     return {
         "accepted": bool(found.verdict),
@@ -117,11 +128,6 @@ def _registered(
         "radius_px": found.blur_radius_px,
         "cpu_s": time.process_time() - begun,
     }, found.warp
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    return int(width), int(height)
 
 
 if __name__ == "__main__":

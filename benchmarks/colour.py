@@ -7,7 +7,9 @@ A capture is made twice from the same light and the same noise, with and without
 colours.  The first is corrected by each method and compared, pixel by pixel, with the second:
 blurred alike, so that the difference is colour alone.  Costs are measured in a process for each
 method, with one thread.  Peers that are not installed are listed as such.  With ``--data``, real
-pairs are matched too (see `colour_real`).
+pairs are matched too (see `colour_real`).  With ``--work`` finished runs are kept, and an
+interrupted benchmark goes on; a folder holds the runs of one seed, data and sizes, and failed runs
+are tried again.
 """
 
 from __future__ import annotations
@@ -25,10 +27,9 @@ import colour_report
 import numpy as np
 import numpy.typing as npt
 from casts import CASTS, Cast
-from isolated import run_isolated
+from isolated import run_isolated, work_folder
 from peers_colour import METHODS, Alignment, Method
-from registration import work_folder
-from results import note
+from results import frame_size, note
 from truth_pairs import (
     FULL_SIZE,
     READ,
@@ -59,7 +60,16 @@ Run = dict[str, Any]
 def main() -> None:
     given = parse()
     methods = {name: m for name, m in METHODS.items() if given.only in name}
-    with work_folder(given.work) as work:
+    key = {
+        "benchmark": "colour",
+        "seed": given.seed,
+        "size": given.size,
+        "cost_size": given.cost_size,
+        "scenes": given.scenes,
+        "repeats": given.repeats,
+        "data": None if given.data is None else str(given.data),
+    }
+    with work_folder(given.work, **key) as work:
         runs = []
         for scene in range(given.scenes):
             for radius in RADII_PX:
@@ -77,8 +87,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--work", type=Path, help="folder to keep finished runs in")
     parser.add_argument("--scenes", type=int, default=2)
-    parser.add_argument("--size", type=_size, default=_SIZE, metavar="WxH")
-    parser.add_argument("--cost-size", type=_size, default=FULL_SIZE, metavar="WxH")
+    parser.add_argument("--size", type=frame_size, default=_SIZE, metavar="WxH")
+    parser.add_argument("--cost-size", type=frame_size, default=FULL_SIZE, metavar="WxH")
     parser.add_argument("--repeats", type=int, default=3, help="cost: runs, the median counts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -96,11 +106,12 @@ def accuracy(
     radius_px: float,
     cast: str,
 ) -> list[Run]:
-    """Every method on one pair: differences to the capture without the cast."""
+    """Every method on one pair: differences to the capture without the cast, or what failed."""
     name = f"scene{scene}-{radius_px:g}-{''.join(c if c.isalnum() else '-' for c in cast)}"
     done = work / f"{name}.json"
     kept: dict[str, Run] = json.loads(done.read_text()) if done.is_file() else {}
     missing = [m for m in methods if METHODS[m].installed and m not in kept]
+    failed: dict[str, str] = {}
     if missing:
         made = make_captures(
             scene, radius_px=radius_px, cast=cast, size=given.size, seed=given.seed
@@ -111,31 +122,30 @@ def accuracy(
             for depth, bits in (("", 8), (", 16 bits", 16))
         }
         task = _saved(work, made, (8, 16))
-        found = run_isolated("peers_colour", "register", task, folder=work)
-        warp = Alignment.from_record(found["alignment"]).warp
-        written = rounded(resample(made.uncast, warp))
-        kept["without a cast, in the dataset"] = compare(resample(uncast, warp), written)
-        task |= {
-            "alignment": found["alignment"],
-            "methods": missing,
-            "results": str(work.resolve()),
-        }
-        ran = run_isolated("peers_colour", "each", task, folder=work)
+        task |= {"methods": missing, "results": str(work.resolve())}
+        ran = _registered(task, work)
+        if "failed" not in ran:
+            warp = Alignment.from_record(task["alignment"]).warp
+            written = rounded(resample(made.uncast, warp))
+            kept["without a cast, in the dataset"] = compare(resample(uncast, warp), written)
+            ran = run_isolated("peers_colour", "each", task, folder=work)
         failed = ran.get("failed_methods", dict.fromkeys(missing, ran.get("failed")))
         for number, method in enumerate(missing):
-            if method in failed:
-                kept[method] = {"failed": failed[method]}
-            else:
+            if method not in failed:
                 goal = written if METHODS[method].dataset else uncast
                 kept[method] = compare(np.load(work / f"{number}.npy", allow_pickle=False), goal)
-            note(f"{name}  {method}: {kept[method].get('ciede2000', failed.get(method))}")
+            note(f"{name}  {method}: {failed.get(method) or kept[method]['ciede2000']}")
         done.write_text(json.dumps(kept))
     case = {"scene": scene, "radius_px": radius_px, "cast": cast}
-    return [case | {"method": m} | kept[m] for m in kept]
+    runs = kept | {m: {"failed": reason} for m, reason in failed.items()}
+    return [case | {"method": m} | run for m, run in runs.items()]
 
 
 def cost(given: argparse.Namespace, work: Path, methods: Mapping[str, Method]) -> dict[str, Run]:
-    """CPU seconds and memory of every method on one large pair, and what a LUT loses."""
+    """CPU seconds and memory of every method on one large pair, and what a LUT loses.
+
+    A method of which one run failed has no figures but ``failed``, the reason.
+    """
     done = work / "cost.json"
     kept: dict[str, Run] = json.loads(done.read_text()) if done.is_file() else {}
     ready = [m for m in methods if METHODS[m].installed and METHODS[m].bits == 8]
@@ -148,23 +158,42 @@ def cost(given: argparse.Namespace, work: Path, methods: Mapping[str, Method]) -
     )
     task = _saved(work, made, (8,))
     del made
-    task["alignment"] = run_isolated("peers_colour", "register", task, folder=work).get("alignment")
+    without = _registered(task, work)
+    failed: dict[str, Run] = {}
     for name in names:
         if name in kept:
             continue
-        found = run_isolated("peers_colour", name, task, folder=work, timeout_s=1200)
-        again = found.get("cpu_s", {}).get("all", 1e9) < 20
-        others = [
-            run_isolated("peers_colour", name, task, folder=work)
-            for _ in range(given.repeats - 1 if again else 0)
-        ]
-        parts = found.get("cpu_s", {})
-        for part in parts:
-            parts[part] = float(np.median([parts[part], *(o["cpu_s"][part] for o in others)]))
-        kept[name] = found
-        note(f"cost  {name}: {parts} {found.get('failed', '')}")
+        found = without or _median_run(name, task, work, given.repeats)
+        (failed if "failed" in found else kept)[name] = found
+        note(f"cost  {name}: {found.get('failed') or found['cpu_s']}")
         done.write_text(json.dumps(kept))
-    return kept
+    return {name: (kept | failed)[name] for name in names}
+
+
+def _registered(task: Run, work: Path) -> Run:
+    """Give the task its alignment; empty, or why there is none."""
+    found = run_isolated("peers_colour", "register", task, folder=work)
+    if "failed" in found:
+        return {"failed": f"registration: {found['failed']}"}
+    task["alignment"] = found["alignment"]
+    return {}
+
+
+def _median_run(name: str, task: Run, work: Path, repeats: int) -> Run:
+    """A method's run with the median of its seconds; a slow method runs once."""
+    found = run_isolated("peers_colour", name, task, folder=work, timeout_s=1200)
+    again = found.get("cpu_s", {}).get("all", 1e9) < 20
+    runs = [found]
+    for _ in range(repeats - 1 if again else 0):
+        runs.append(run_isolated("peers_colour", name, task, folder=work))
+        if "failed" in runs[-1]:
+            return {"failed": f"repeat {len(runs)}: {runs[-1]['failed']}"}
+    if "failed" in found:
+        return found
+    parts = {
+        part: float(np.median([run["cpu_s"][part] for run in runs])) for part in found["cpu_s"]
+    }
+    return found | {"cpu_s": parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +283,6 @@ def _saved(work: Path, made: Captures, depths: Sequence[int]) -> dict[str, Any]:
             task[key] = str((work / f"{key}.npy").resolve())
             np.save(task[key], rounded(image, bits))
     return task
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    return int(width), int(height)
 
 
 if __name__ == "__main__":

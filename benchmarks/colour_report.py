@@ -18,6 +18,7 @@ from results import (
     machine,
     note,
     number,
+    shortened,
     table,
     write_json,
     write_text,
@@ -32,6 +33,7 @@ _LIMITS = {"none": 0.15, "gains": 0.35, "gain+gamma+3x3": 0.35, "tone curve": 0.
 _LUT = "lut against exact"
 _BASELINES = ("cast known", "cast known, 16 bits", "without a cast, in the dataset")
 _PEER = "python-color-transfer pdf"
+_LEFT_OUT = ("wall_s", "alignment")
 _VERSIONS = (
     "defocus-ds",
     "numpy",
@@ -90,6 +92,7 @@ def write(
         "Distribution transfer, 8-bit levels.",
         lut_table(costs.get(_LUT, {})),
         *real_parts(real or ()),
+        *failed_parts(runs, costs),
         "## Targets",
         check_lines(targets),
         "## Machine",
@@ -105,9 +108,9 @@ def write(
             "not_installed": absent,
             "summary": everything,
             "targets": [c.as_dict() for c in targets],
-            "costs": _rounded(dict(costs)),
-            "runs": [_rounded(r) for r in runs],
-            "real": [_rounded(r) for r in real or ()],
+            "costs": shortened(dict(costs), without=_LEFT_OUT),
+            "runs": [shortened(r, without=_LEFT_OUT) for r in runs],
+            "real": [shortened(r, without=_LEFT_OUT) for r in real or ()],
         },
     )
     try:
@@ -228,6 +231,23 @@ def real_parts(real: Sequence[Run]) -> list[str]:
     ]
 
 
+def failed_parts(runs: Sequence[Run], costs: Mapping[str, Run]) -> list[str]:
+    """Section on runs that failed, which no mean above counts; nothing if there are none."""
+    lines = [
+        (r["method"], f"scene {r['scene']}, {r['cast']}, {r['radius_px']:g} px", r["failed"])
+        for r in runs
+        if "failed" in r
+    ]
+    lines += [(name, "cost", run["failed"]) for name, run in costs.items() if "failed" in run]
+    if not lines:
+        return []
+    return [
+        "## Failed",
+        "Not counted in the means above.",
+        table(("method", "where", "reason"), lines),
+    ]
+
+
 def difference_table(rows: Sequence[Run], key: str = "ciede2000") -> str:
     return _by_cast(rows, lambda own: " / ".join(f"{r[key]:.2f}" for r in own))
 
@@ -268,11 +288,3 @@ def _by_cast(rows: Sequence[Run], cell: Any) -> str:
             cells.append(cell(own) if own else "–")
         lines.append((method, *cells))
     return table(("method", *CASTS), lines)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items() if k not in ("wall_s", "alignment")}
-    return value

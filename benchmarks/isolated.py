@@ -1,5 +1,7 @@
 """Run one method on one pair in a process of its own, with one thread, and measure its cost.
 
+Finished runs may be kept in a `work_folder`, from where an interrupted benchmark goes on.
+
     python benchmarks/isolated.py MODULE METHOD TASK.json RESULT.json
 
 MODULE.run(METHOD, TASK) does the work and says, with the `Stopwatch` it is given, which part of
@@ -9,17 +11,22 @@ the process or one of its children ever held, interpreter, libraries and images 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Stopwatch", "run_isolated"]
+__all__ = ["Stopwatch", "remember", "remembered", "run_isolated", "work_folder"]
+
+_KEY = "key.json"
 
 _ONE_THREAD = {
     name: "1"
@@ -88,6 +95,63 @@ def run_isolated(
         return {"failed": lines[-1][:200]}
     result: dict[str, Any] = json.loads(found.read_text())
     return result | {"wall_s": time.perf_counter() - start}
+
+
+@contextlib.contextmanager
+def work_folder(kept: Path | None, **key: object) -> Iterator[Path]:
+    """The folder to keep finished runs in, or a temporary one.
+
+    Args:
+        kept: the folder, made if it is missing; None is a temporary one.
+        key: what the runs in it depend on beside their names (seed, sizes), JSON-ready.  It is
+            written to the folder; a folder that has none yet, new or not, takes it over.
+
+    Raises:
+        SystemExit: the folder holds the runs of another key.
+    """
+    if kept is None:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    kept.mkdir(parents=True, exist_ok=True)
+    wanted = json.loads(json.dumps(key))  # as it reads back: tuples are lists
+    path = kept / _KEY
+    if wanted and not path.is_file():
+        path.write_text(json.dumps(wanted, sort_keys=True))
+    found = json.loads(path.read_text()) if wanted else wanted
+    if found != wanted:
+        raise SystemExit(
+            f"{kept}: holds runs of {_listed(found)}; asked for are {_listed(wanted)}. "
+            f"Delete the folder {kept}, or name another one with --work."
+        )
+    yield kept
+
+
+def remembered(work: Path, method: str, pair: str) -> dict[str, Any] | None:
+    """The finished run of a method on a pair; None if there is none or it failed."""
+    path = _record_path(work, method, pair)
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    return None if "failed" in found else found
+
+
+def remember(work: Path, method: str, pair: str, found: dict[str, Any]) -> None:
+    """Keep a finished run; a failed one is not kept, so that it is tried again."""
+    if "failed" in found:
+        return
+    path = _record_path(work, method, pair)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found))
+
+
+def _record_path(work: Path, method: str, pair: str) -> Path:
+    plain = "".join(c if c.isalnum() else "-" for c in method)
+    return work / "runs" / f"{pair}-{plain}.json"
+
+
+def _listed(key: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(key.items()))
 
 
 def peak_mb() -> float:

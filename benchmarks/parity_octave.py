@@ -28,7 +28,7 @@ from results import Check, machine, table, write_text
 
 from defocus_ds.stages.colour.histogram import transfer_by_histograms
 from defocus_ds.stages.colour.regrain import regrain
-from defocus_ds.stages.colour.transfer import fit_mkl, rotation_axes
+from defocus_ds.stages.colour.transfer import fit_idt, fit_mkl, rotation_axes
 from defocus_ds.store import atomic_path
 
 __all__ = ["compare", "make_inputs", "run_reference"]
@@ -37,6 +37,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 Cloud = npt.NDArray[np.float64]
 
 _COLOURS, _ITERATIONS = 400, 20
+_MANY = 20_000  # colours on which histograms and quantiles are compared
+_AXES_SEED = 1
 _GRAIN_SIZES = ((24, 24), (48, 44))  # px; one and two levels of the reference's pyramid
 _STABLE = 2e-7  # what a change of the last digit may become: empty bins amplify it
 _IDT = """
@@ -74,7 +76,7 @@ def main() -> None:
 
 def make_inputs() -> Arrays:
     """Two clouds of dithered 8-bit colours, rotations, and pairs of small images to regrain."""
-    axes = rotation_axes(_ITERATIONS, 1)
+    axes = rotation_axes(_ITERATIONS, _AXES_SEED)
     found: Arrays = {"axes": axes}
     for seed in range(100):
         source, target = _clouds(seed)
@@ -94,10 +96,10 @@ def make_inputs() -> Arrays:
     return found
 
 
-def _clouds(seed: int) -> tuple[Cloud, Cloud]:
+def _clouds(seed: int, count: int = _COLOURS) -> tuple[Cloud, Cloud]:
     rng = np.random.default_rng([seed, 1])
     mixing = np.array([[0.8, 0.2, 0.0], [0.1, 0.7, 0.1], [0.0, 0.2, 0.6]])
-    clouds = rng.beta(1.5, 2.0, (2, _COLOURS, 3))
+    clouds = rng.beta(1.5, 2.0, (2, count, 3))
     clouds[1] = clouds[1] @ mixing + 0.05
     levels = np.round(clouds * 255) + rng.uniform(-0.5, 0.5, clouds.shape)
     source, target = levels / 255
@@ -167,6 +169,14 @@ def compare(arrays: Arrays) -> list[Check]:
     return checks
 
 
+def _quantiles_off(axes: Cloud) -> float:
+    """Mean difference of the pipeline's transfer to the published one, in levels."""
+    source, target = _clouds(0, _MANY)
+    published = transfer_by_histograms(source, target, axes=axes)
+    ours = fit_idt(source, target, iterations=_ITERATIONS, seed=_AXES_SEED).apply(source)
+    return float(255 * np.abs(ours - published).mean())
+
+
 def _report(checks: list[Check], arrays: Arrays) -> str:
     rows = [
         (c.name, f"{c.measured or 0.0:.1e}", f"≤ {c.limit:g}", "met" if c.passed else "**missed**")
@@ -178,6 +188,14 @@ def _report(checks: list[Check], arrays: Arrays) -> str:
         "Largest differences to F. Pitié's colour-transfer, run in GNU Octave on seeded inputs: "
         f"{_COLOURS} dithered colours, {_ITERATIONS} stored rotations, 8-bit images. Tests hold "
         "the library to the same numbers without Octave.\n",
+        "The parity of IDT is that of `transfer_by_histograms`, the published algorithm. The "
+        "pipeline tabulates the same 1-D transfers from quantiles (`fit_idt`): on "
+        f"{_MANY} colours the two differ by {_quantiles_off(arrays['axes']):.2f} levels on "
+        "average, and a test holds them to 0.6. The colours are the first of 100 seeds for which "
+        f"a change of 1e-15 of the inputs changes no result by more than {_STABLE:g}: at the "
+        "other seeds empty histogram bins amplify rounding, and so small a limit would mean "
+        "nothing. Regraining is compared on small images, at one and at two levels of the "
+        "pyramid, not at the levels of a full-size photograph.\n",
         table(("quantity", "largest difference", "limit", ""), rows),
         f"The reference displaces an image transferred to itself by {moved:.2f} levels on average "
         "(one of 300 histogram bins along each axis), and its regraining starts from the original "

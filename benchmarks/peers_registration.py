@@ -81,14 +81,21 @@ def _ours(preset: str, config: RegisterConfig | None) -> Callable[..., Found]:
 
 @contextlib.contextmanager
 def _stages_timed(watch: Stopwatch) -> Iterator[None]:
-    """Also count the parts of our own registration on their own."""
+    """Also count the parts of our own registration on their own.
+
+    The refinement is that of the fit.  The one from which `find_doubts` starts anew, to see
+    whether it ends elsewhere, is counted with the doubts.
+    """
     from defocus_ds.stages.register import stage
 
     parts = {
+        "rough_candidates": "start",
+        "multimodal": "evolution strategy",
         "refine_coarse": "refinement",
         "refine_fine": "refinement",
         "check_locally": "checks",
-        "multimodal": "evolution strategy",
+        "find_doubts": "doubts",
+        "measure_radii": "radius map",
     }
     kept = {name: getattr(stage, name) for name in parts}
 

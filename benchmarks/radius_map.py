@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import radius_map_report
-from results import note
-from truth_pairs import _FIELD, capture, draw_pairs, scene_for, see_blurred, see_sharp
+from results import frame_size, note
+from truth_pairs import FIELD, capture, draw_pairs, scene_for, see_blurred, see_sharp
 
 from defocus_ds.frames import FloatImage, Level, UInt8Image
 from defocus_ds.optics import Transfer, Warp
@@ -131,7 +131,7 @@ def smooth_pairs(scene: int, size: tuple[int, int], *, seed: int) -> Iterator[Tr
         blurred = capture(see_blurred(layers, truth), truth.cast, [seed, scene, number + 1])
         columns, rows = (max(round(n / STEP_PX), 1) for n in size)
         at = ((np.arange(columns) + 0.5) * STEP_PX - 0.5) / (size[0] - 1)
-        line = truth.radius_px * (_FIELD[0] + (_FIELD[1] - _FIELD[0]) * at)
+        line = truth.radius_px * (FIELD[0] + (FIELD[1] - FIELD[0]) * at)
         radius = np.tile(line, (rows, 1))
         whole = np.ones_like(radius)
         grids = radius, radius, radius, whole, 0 * whole
@@ -250,8 +250,7 @@ def scale_of(warp: Warp) -> float:
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
-    pairs = [part.partition("x") for part in text.split(",")]
-    return [(int(width), int(height)) for width, _, height in pairs]
+    return [frame_size(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -9,32 +9,34 @@ but the disk: block by block, the translation that maximises the enhanced correl
 it finds after registration is an upper bound: it holds the method's own error and, in scenes of
 some depth, the parallax that no single map removes.  Two more opinions of the map as a whole: the
 way to the blurred frame and back by a registration of the other direction, and the distance to
-the map of SIFT features.  OUT gets the shoots, the datasets, overlays (red: sharp, cyan: blurred;
-before left, after right) and a table.
+the map of SIFT features.  OUT gets the shoots, the datasets and overlays (red: sharp, cyan:
+blurred; before left, after right); the tables, real_stacks.md and .json, go to --report.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from second_opinions import Opinions, second_opinions
+import real_stacks_report
+from real_stacks_report import Result, Shifts
+from second_opinions import second_opinions
 
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.errors import DefocusError
 from defocus_ds.frames import Level
 from defocus_ds.optics import Warp, blur_disk, to_linear
 from defocus_ds.pipeline import build
+
+__all__ = ["LEVELS", "STACKS", "local_shifts", "make_shoot", "measure", "read"]
 
 Image = npt.NDArray[np.uint8]
 Gray = npt.NDArray[np.float32]
@@ -83,28 +85,6 @@ WIDE = 0.03  # of the shorter side: what is slower than this is light, not struc
 LEVELS = (Level.SHARP, Level.LOW, Level.MEDIUM, Level.HIGH)
 
 
-@dataclass(frozen=True, slots=True)
-class Shifts:
-    """Median length in px of the shift of the blocks that could be measured, and how many."""
-
-    median_px: float | None = None
-    blocks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One pair; ``claimed_px`` is what the build says of its own alignment."""
-
-    pair: str
-    verdict: str
-    reasons: tuple[str, ...]
-    before: Shifts = field(default_factory=Shifts)
-    after: Shifts = field(default_factory=Shifts)
-    claimed_px: float | None = None
-    blur_radius_px: float | None = None
-    opinions: Opinions = Opinions(None, None)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -114,7 +94,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--preset", default="accurate")
     parser.add_argument("--only", help="build only the stacks whose folder contains this text")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--report", type=Path, default=Path("docs/benchmarks"), help="folder for the tables"
+    )
     arguments = parser.parse_args()
     results: list[Result] = []
     for folder, scenes in STACKS.items():
@@ -127,17 +109,16 @@ def main() -> None:
             built = build(shoot, dataset, preset=arguments.preset, jobs=arguments.jobs)
         except DefocusError as error:
             print(f"{name}: {error}", file=sys.stderr)
-            results.append(Result(name, "failed", (str(error),)))
+            # a table that is published names no folder of this machine
+            reason = str(error).replace(str(arguments.out), "OUT")
+            results.append(Result(name, "failed", (reason,)))
             continue
         for complaint in built.complaints:
             print(f"{name}: {complaint}", file=sys.stderr)
         for result in measure(shoot, dataset, arguments.out / name / "overlays"):
             print(f"{result.pair}: {result.after.median_px} px left", file=sys.stderr, flush=True)
             results.append(result)
-    if arguments.json:
-        print(json.dumps([asdict(result) for result in results], indent=2))
-    else:
-        print_table(results)
+    real_stacks_report.write(arguments.report, results, preset=arguments.preset)
     sys.exit(0 if all(result.verdict != "failed" for result in results) else 1)
 
 
@@ -306,36 +287,6 @@ def overlay(sharp: Image, blurred: Image, radius_px: float, *, width: int = 800)
     factor = width / both.shape[1]
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
     return np.asarray(cv2.resize(both, None, fx=factor, fy=factor, interpolation=how), np.uint8)
-
-
-def print_table(results: list[Result]) -> None:
-    head = (
-        "pair",
-        "before px",
-        "after px",
-        "claimed px",
-        "there and back px",
-        "to SIFT px",
-        "radius px",
-        "verdict",
-    )
-    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for r in results:
-        cells = (
-            r.pair,
-            f"{shown(r.before.median_px)} ({r.before.blocks} blocks)",
-            f"{shown(r.after.median_px)} ({r.after.blocks} blocks)",
-            shown(r.claimed_px),
-            shown(r.opinions.forward_backward_px),
-            shown(r.opinions.features_px),
-            shown(r.blur_radius_px),
-            "; ".join((r.verdict, *r.reasons)),
-        )
-        print("| " + " | ".join(cells) + " |")
-
-
-def shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":

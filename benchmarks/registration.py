@@ -1,24 +1,24 @@
 """Registration against known truth: accuracy, success and cost of ours and of every peer.
 
-    python benchmarks/registration.py                   # two full-size scenes, ten pairs
+    python benchmarks/registration.py                   # two full-size scenes, 12 pairs;
+                                                       # about 30 CPU minutes
     python benchmarks/registration.py --full            # also the paper's settings at full size
     python benchmarks/registration.py --size 1449x967 --work work --out out   # a quick look
 
 Truth comes from seeds.  Every method runs in a process of its own with one thread.  The error is
 the mean distance in px between the map found and the true one on a 21x21 grid over the frame; in
 the hard case the truth is the background's.  Peers that are not installed are listed as such.
-With --work the pairs and the finished runs are kept, and an interrupted benchmark goes on.
+With --work the pairs and the finished runs are kept, and an interrupted benchmark goes on; a
+folder holds the runs of one seed and size.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy as np
 import peers_registration
 import registration_report
 from certificate_runs import ALL_KINDS
-from isolated import run_isolated
+from isolated import remember, remembered, run_isolated, work_folder
 from registration_error import (
     best_affine_px,
     covered_points,
@@ -34,7 +34,7 @@ from registration_error import (
     noise_floor_px,
     visible_error_px,
 )
-from results import note
+from results import frame_size, note
 from truth_pairs import (
     FULL_SIZE,
     PairTruth,
@@ -47,7 +47,7 @@ from truth_pairs import (
 
 from defocus_ds.optics import Warp
 
-__all__ = ["ITERATIONS", "make_pairs", "run_methods", "scored", "task", "work_folder"]
+__all__ = ["ITERATIONS", "make_pairs", "run_methods", "scored", "task"]
 
 ITERATIONS = (100, 300, 500, 1000, 1500, 2300, 4600)
 Run = dict[str, Any]
@@ -55,7 +55,7 @@ Run = dict[str, Any]
 
 def main() -> None:
     given = parse()
-    with work_folder(given.work) as work:
+    with work_folder(given.work, seed=given.seed, size=given.size) as work:
         methods = {
             name: method
             for name, method in peers_registration.METHODS.items()
@@ -81,24 +81,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--work", type=Path, help="folder to keep pairs and finished runs in")
     parser.add_argument("--scenes", type=int, default=2)
-    parser.add_argument("--size", type=_size, default=FULL_SIZE, metavar="WxH")
+    parser.add_argument("--size", type=frame_size, default=FULL_SIZE, metavar="WxH")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--calibration", type=int, default=66, help="pairs for the certificate")
     parser.add_argument("--only", default="", help="methods whose name contains this")
     parser.add_argument("--full", action="store_true", help="the paper's preset (7 CPU min a pair)")
     parser.add_argument("--no-sweep", dest="sweep", action="store_false")
     return parser.parse_args()
-
-
-@contextlib.contextmanager
-def work_folder(kept: Path | None) -> Iterator[Path]:
-    """The folder to keep, or a temporary one."""
-    if kept is not None:
-        kept.mkdir(parents=True, exist_ok=True)
-        yield kept
-        return
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 def warm_up(work: Path) -> None:
@@ -212,30 +201,9 @@ def _warp(found: Run, truth: PairTruth) -> Warp:
     return Warp(((a, b, c), (d, e, f)), found["radial"], truth.warp.size)
 
 
-def remembered(work: Path, method: str, pair: str) -> Run | None:
-    path = _record_path(work, method, pair)
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def remember(work: Path, method: str, pair: str, found: Run) -> None:
-    path = _record_path(work, method, pair)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found))
-
-
-def _record_path(work: Path, method: str, pair: str) -> Path:
-    plain = "".join(c if c.isalnum() else "-" for c in method)
-    return work / "runs" / f"{pair}-{plain}.json"
-
-
 def _kept(truth: PairTruth, work: Path) -> bool:
-    files = [*task(truth, work).values(), work / f"{truth.name}.json"]
-    return all(Path(file).is_file() for file in files)
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    return int(width), int(height)
+    files = [Path(file) for file in task(truth, work).values()]
+    return all(file.is_file() for file in (*files, work / f"{truth.name}.json"))
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def _report(result: dict[str, Any]) -> str:
             for row in result["changes"]
         ]
         text += "\nLargest differences from the whole, in 8-bit levels (of trained weights):\n\n"
-        text += table((f"tiles of {_TILE} px and what they share", "tiles", "levels"), changes)
+        text += table((f"tiles of {_TILE} px beside what they share", "tiles", "levels"), changes)
     versions = ", ".join(f"{name} {what}" for name, what in result["machine"].items())
     return f"{text}\nOne thread. {versions}.\n"
 

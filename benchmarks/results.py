@@ -14,16 +14,22 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "NO_CLAIM_PX",
     "Check",
     "check_lines",
     "counted",
+    "frame_size",
     "machine",
     "note",
     "number",
+    "shortened",
     "table",
     "write_json",
     "write_text",
 ]
+
+
+NO_CLAIM_PX = 1e6  # what a record holds in place of a residual that is not finite
 
 
 class Check:
@@ -79,6 +85,21 @@ def number(value: float | None) -> str:
 
 def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(value: Any, *, without: Sequence[str] = ()) -> Any:
+    """A record for JSON: numbers with five digits, nested dictionaries less the keys named."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {k: shortened(v, without=without) for k, v in value.items() if k not in without}
+    return value
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Width and height from an option like ``5796x3870``."""
+    width, _, height = text.partition("x")
+    return int(width), int(height)
 
 
 def machine(distributions: Sequence[str], programs: Sequence[str] = ()) -> dict[str, str]:

@@ -6,6 +6,7 @@ contrast, bare surfaces, clipping and light; the truth of each pair is known by 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,8 @@ _TOP = 65535
 class StartPair:
     """One draw: ``drawn`` has a value for each of `FACTORS`; ``warp`` is the true map.
 
-    ``radius_px`` is the disk's radius in pixels of the blurred capture.
+    ``radius_px`` is the disk's radius in pixels of the blurred capture.  Shift and radius are in
+    proportion to the frame, unless the pair is ``unscaled``.
     """
 
     number: int
@@ -56,6 +58,7 @@ class StartPair:
     drawn: dict[str, float]
     warp: Warp
     radius_px: float
+    unscaled: bool = False
 
 
 def draw_starts(
@@ -93,7 +96,8 @@ def draw_starts(
             shift_px=(length * np.cos(angles[number]), length * np.sin(angles[number])),
         )
         radius = drawn["radius, px"] * share
-        pairs.append(StartPair(number, number % min(_SCENES, count), drawn, warp, radius))
+        scene = number % min(_SCENES, count)
+        pairs.append(StartPair(number, scene, drawn, warp, radius, full_scale))
     return pairs
 
 
@@ -151,7 +155,7 @@ def side_light(shape: tuple[int, int], stops: float, rng: np.random.Generator) -
     return np.asarray(2.0 ** (-stops * along), np.float32)
 
 
-def start_margin_px(pairs: list[StartPair]) -> int:
+def start_margin_px(pairs: Sequence[StartPair]) -> int:
     """Margin that a scene needs for all of these pairs."""
     return max(margin_px([PlaneView(p.warp, p.radius_px)]) for p in pairs)
 

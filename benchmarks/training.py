@@ -62,10 +62,18 @@ def step_flop(recipe: Recipe) -> float:
 
 
 def product_speed(device: torch.device, precision: str, clock: Stopwatch) -> float:
-    """FLOP/s of a large matrix product: the best of five."""
+    """FLOP/s of a large matrix product: the best of five.
+
+    In fp32 on CUDA it may round to TF32, as the convolutions of training do by default.
+    """
     side = 8192 if device.type == "cuda" else 1536
     a = torch.rand(side, side, device=device).to(DTYPES[precision])
-    return max(2 * side**3 / _seconds(lambda: a @ a, clock) for _ in range(5))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        return max(2 * side**3 / _seconds(lambda: a @ a, clock) for _ in range(5))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def copy_speed(device: torch.device, clock: Stopwatch) -> float:

@@ -22,6 +22,7 @@ from defocus_ds.simulate.lens import PlaneView, margin_px, view
 from defocus_ds.simulate.scene import SceneLayers, dead_leaves_scene
 
 __all__ = [
+    "FIELD",
     "FULL_SIZE",
     "LEVELS",
     "MORE",
@@ -48,7 +49,7 @@ _SCALE = {"low": 0.004, "medium": 0.010, "high": 0.020}
 _SHIFT_PX = 15.0
 _ROTATION_DEG = 0.15
 _PARALLAX_PX = 3.0
-_FIELD = (0.65, 1.35)  # of the radius, from the left edge to the right one
+FIELD = (0.65, 1.35)  # of the radius, from the left edge to the right one
 SHOT, READ = 3.6e-5, 6e-4  # variance a unit of linear light; deviation in the dark
 _LIGHT_TOP = 65535
 _STEP = 0.04  # of the radius between two disks that are blended
@@ -142,7 +143,7 @@ def scene_for(pairs: Sequence[PairTruth], *, seed: int = 0) -> SceneLayers:
     The foreground covers about a tenth of the frame.  The margin is wide enough for every pair.
     """
     views = [
-        PlaneView(_moved(p.warp, p.foreground_shift_px), _FIELD[1] * p.radius_px) for p in pairs
+        PlaneView(_moved(p.warp, p.foreground_shift_px), FIELD[1] * p.radius_px) for p in pairs
     ]
     margin = margin_px(views) + 8
     rng = np.random.default_rng([seed, pairs[0].scene, 2])
@@ -258,9 +259,9 @@ def blur_across(
     Disks at neighbouring steps of 4 % are blended; a blend is as wide as the disk between them.
     """
     width = plane.shape[1] - 2 * margin
-    pad = int(np.ceil(radius_px * _FIELD[1])) + 2
+    pad = int(np.ceil(radius_px * FIELD[1])) + 2
     share = (np.arange(plane.shape[1]) - margin) / (width - 1)
-    wanted = (_FIELD[0] + (_FIELD[1] - _FIELD[0]) * np.clip(share, 0, 1)) / _STEP
+    wanted = (FIELD[0] + (FIELD[1] - FIELD[0]) * np.clip(share, 0, 1)) / _STEP
     out = np.empty_like(plane)
     for top in range(0, plane.shape[0], _TILE):
         for left in range(0, plane.shape[1], _TILE):

@@ -405,3 +405,28 @@ def test_status_counts_stages(small_dataset: Path) -> None:
     assert state.pairs == {"keep": 6, "reject": 0, "failed": 0}
     with pytest.raises(DatasetError, match="not a dataset"):
         defocus_ds.status(small_dataset / "images")
+
+
+def test_one_doubt_of_the_sharp_capture_holds_for_the_whole_scene(
+    small_shoot: Path, tmp_path: Path
+) -> None:
+    files = sorted((small_shoot / "scene01").glob("*.CR2"))
+    shoot = tmp_path / "shoot"
+    shutil.copytree(small_shoot / "scene01", shoot / "scene01")
+    lines = ["file,scene,level,offset"]  # the sharp capture and the low one exchanged
+    for at, level in ((1, "sharp,0"), (0, "low,2"), (2, "medium,4"), (3, "high,6")):
+        lines.append(f"scene01/{files[at].name},a,{level}")
+    (shoot / "shoot.csv").write_text("\n".join(lines) + "\n")
+    report = defocus_ds.build(
+        shoot, tmp_path / "d", config=load_config(settings=["colour.method=none"]), jobs=1
+    )
+    reasons = {str(pair): why for pair, why in report.rejected}
+    assert list(reasons) == ["a/low", "a/medium", "a/high"]
+    assert any(reason.startswith("roles: the sharp capture is the") for reason in reasons["a/low"])
+    for name in ("a/medium", "a/high"):
+        assert reasons[name][-1] == "roles: the sharp capture is doubtful, see a/low"
+    assert {p.name for p in (tmp_path / "d/rejected/a").iterdir()} == {
+        "low.png",
+        "medium.png",
+        "high.png",
+    }

@@ -7,6 +7,9 @@ gamma and 3x3 cast, <= 0.9 for a tone curve outside the model, <= 0.15 where the
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -22,6 +25,7 @@ import scenes
 from defocus_ds.config import BuildConfig, ColourConfig, config_from_dict
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.errors import ColourFailed
+from defocus_ds.frames import Keep, Reject
 from defocus_ds.optics import Transfer, Warp, to_encoded, to_linear
 from defocus_ds.stages.colour import ColourMap, match_colour
 
@@ -362,22 +366,31 @@ def test_the_dataset_holds_the_record_of_every_pair(small_dataset: Path) -> None
         assert record["contrast"]["after"] == pytest.approx(1, abs=0.01)
 
 
-def test_cube_files_give_back_the_map_bit_for_bit(tmp_path: Path) -> None:
+def test_cube_files_give_back_the_lut_bit_for_bit_and_not_the_response(tmp_path: Path) -> None:
     true = pair(6.0)
+    blurred = gain_gamma_matrix(true.uncast)
     config = ColourConfig(samples=20_000, lut_size=33)
-    found = match_colour(gains(true.uncast), true.sharp, config=config)
+    found = match_colour(blurred, true.sharp, config=config)
     found.save_cube(tmp_path / "a.cube")
     found.save_cube(str(tmp_path / "b.cube"))
     assert (tmp_path / "a.cube").read_bytes() == (tmp_path / "b.cube").read_bytes()
     again = ColourMap.load_cube(tmp_path / "a.cube", record=found.record)
     assert np.array_equal(again.lut, found.lut)
     assert again.record == found.record
+    fine = blurred.astype(np.uint16) * 257
+    assert np.array_equal(again.apply(fine), found.apply(fine))
+    assert found.response is not None
+    assert again.response is None
+    assert np.array_equal(again.apply(blurred), replace(found, response=None).apply(blurred))
+    off = np.abs(again.apply(blurred).astype(int) - found.apply(blurred))
+    assert 0 < off.max() <= 2
 
 
 @pytest.mark.parametrize(
     ("blurred", "sharp", "says"),
     [
         (np.zeros((50, 60), np.uint8), np.zeros((50, 60, 3), np.uint8), r"shape \(50, 60\)"),
+        (np.zeros((50, 60, 3), np.uint8), np.zeros((50, 60), np.uint8), "the sharp image has sha"),
         (np.zeros((50, 60, 3), np.int32), np.zeros((50, 60, 3), np.uint8), "int32"),
         (np.zeros((50, 60, 3), np.uint8), np.zeros((40, 60, 3), np.uint8), "Register"),
         (np.zeros((3, 3, 3), np.uint8), np.zeros((3, 3, 3), np.uint8), "too small"),
@@ -389,6 +402,72 @@ def test_unusable_images_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ColourFailed, match=says):
         match_colour(blurred, sharp)
+
+
+@pytest.mark.parametrize("method", ["response", "idt"])
+def test_an_alignment_of_another_size_is_refused(method: str) -> None:
+    """Of half the size it read beyond the image, of a little less it gave wrong gains."""
+    true = pair(3.0)
+    where = alignment(true)
+    config = ColourConfig(method=method, blur_matched=method == "response", samples=2000)
+    whole, half, less = true.sharp, true.sharp[::2, ::2], true.sharp[:-24, :-32]
+    for blurred, sharp in ((half, half), (less, less), (whole, half), (half, whole)):
+        says = (
+            f"blurred image is {blurred.shape[1]} x {blurred.shape[0]} px, the sharp "
+            f"{sharp.shape[1]} x {sharp.shape[0]} px; the alignment is of images of 720 x 512 px"
+        )
+        with pytest.raises(ColourFailed, match=says):
+            match_colour(blurred, sharp, alignment=where, config=config)
+    for area in ((-1, 0, 700, 500), (0, 0, 721, 512), (0, -9, 720, 512), (0, 0, 720, 600)):
+        where.valid_area = area
+        with pytest.raises(ColourFailed, match=r"leaves the sharp image of 720 x 512 px\. Reg"):
+            match_colour(whole, whole, alignment=where, config=config)
+
+
+def test_a_rejected_alignment_is_noted() -> None:
+    true = pair(3.0)
+    where = alignment(true)
+    config = ColourConfig(samples=5000)
+    where.verdict = Keep()
+    assert (
+        match_colour(true.blurred, true.sharp, alignment=where, config=config).record["notes"] == []
+    )
+    where.verdict = Reject(("overlap: 0.4, need 0.6", "ncc: 0.2, need 0.5"))
+    found = match_colour(true.blurred, true.sharp, alignment=where, config=config)
+    assert found.record["notes"] == [
+        "alignment: rejected (overlap: 0.4, need 0.6; ncc: 0.2, need 0.5); the colours compared "
+        "may be of different places"
+    ]
+
+
+_PRINT_DIGEST = """
+import hashlib, json, sys
+import numpy as np
+from defocus_ds.config import ColourConfig
+from defocus_ds.stages.colour import match_colour
+
+with np.load(sys.argv[1]) as images:
+    blurred, sharp = images["blurred"], images["sharp"]
+found = match_colour(blurred, sharp, config=ColourConfig(lut_size=9, samples=20_000))
+arrays = (found.lut, found.response.curves, found.response.matrix)
+everything = b"".join(array.tobytes() for array in arrays) + json.dumps(found.record).encode()
+print(found.record["method"], hashlib.sha256(everything).hexdigest())
+"""
+
+
+def test_the_threads_of_the_blas_change_no_byte(tmp_path: Path) -> None:
+    true = pair(6.0)
+    np.savez(tmp_path / "pair.npz", blurred=gain_gamma_matrix(true.uncast), sharp=true.sharp)
+    command = [sys.executable, "-c", _PRINT_DIGEST, str(tmp_path / "pair.npz")]
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    printed = []
+    for threads in ("1", "2"):
+        env = os.environ | dict.fromkeys(names, threads) | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    assert printed[0].startswith("response ")
+    assert printed[0] == printed[1]
 
 
 def test_the_presets_hold_what_their_names_say() -> None:

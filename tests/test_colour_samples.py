@@ -113,7 +113,7 @@ def test_an_area_without_room_for_the_disk_is_refused() -> None:
         blur_matched_samples(
             image, image, warp=Warp.identity((100, 100)), radius_px=12.0, draw=draw
         )
-    with pytest.raises(ColourFailed, match="too small"):
+    with pytest.raises(ColourFailed, match="2 x 20 px is too small; need 4 x 4 px. Are"):
         plain_samples(image, image, draw=Draw((40, 40, 42, 60), 100, Transfer.SRGB, 0))
 
 

@@ -455,3 +455,29 @@ def test_command_json_and_exit_codes(dataset: Path, tmp_path: Path) -> None:
     assert other.exit_code == 2
     assert other.stderr.count("\n") == 1
     assert "register" in other.stderr
+
+
+def test_rebuild_from_its_own_manifest_keeps_the_rejections(dataset: Path, tmp_path: Path) -> None:
+    made = crop(dataset, level="low", size=48, stride=40)
+    first = bytes_of(dataset / "crops/low")
+    again = crop(dataset, level="low", manifest=dataset / "crops/low/manifest.parquet")
+    assert bytes_of(dataset / "crops/low") == first
+    assert again.rejected == made.rejected != {}
+    assert not again.notes
+
+
+def test_a_manifest_from_elsewhere_says_that_it_knows_no_rejections(
+    dataset: Path, built: Path, tmp_path: Path
+) -> None:
+    crop(dataset, level="low", size=48, stride=40)
+    other = Path(shutil.copytree(built, tmp_path / "other"))
+    report = crop(other, level="low", manifest=dataset / "crops/low/manifest.parquet")
+    assert report.rejected == {}
+    assert "does not know what was rejected" in report.notes[0]
+
+
+def test_one_pair_is_not_called_pairs(dataset: Path) -> None:
+    for scene in ("scene01", "scene02"):
+        change_rows(dataset, scene, Level.LOW, verdict="reject", reasons=["ncc: 0.2, 0.9"])
+    done = CliRunner().invoke(cli, ["crop", str(dataset)])
+    assert "from 1 pair\n" in done.stdout

@@ -25,6 +25,7 @@ from defocus_ds.stages.ingest import scan, survey
 from defocus_ds.stages.ingest.groups import natural_key
 from defocus_ds.stages.ingest.roles import focus_measure, reduced_jpeg
 from defocus_ds.stages.ingest.shoot_csv import parse_shoot_csv
+from defocus_ds_cli.main import cli
 from defocus_ds_cli.scan import command
 
 RADII = (0.0, 2.0, 4.0, 8.0)
@@ -651,3 +652,29 @@ def test_a_real_focus_stack_by_shoot_csv(real_data: Path, tmp_path: Path) -> Non
     assert values[1] < 0.95
     assert values[2] < values[1]
     assert cv2.imread(str(found.shoot.brackets[0].sharp.path)).shape[1] == 1521
+
+
+def test_a_built_dataset_is_refused_as_a_shoot(tmp_path: Path, save: Save) -> None:
+    for index, level in enumerate(Level):
+        save(tmp_path / "images" / "a" / f"{level}.png", index)
+    (tmp_path / "dataset.json").write_text("{}")
+    (tmp_path / "scenes.parquet").write_bytes(b"")
+    before = sorted(tmp_path.rglob("*"))
+    done = CliRunner().invoke(cli, ["scan", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "this is a dataset that build made, not a shoot" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_beside_a_damaged_capture_no_level_is_guessed(tmp_path: Path, save: Save) -> None:
+    for at in range(4):
+        save(tmp_path / "s" / f"IMG_000{at + 1}.png", at)
+    (tmp_path / "s" / "IMG_0002.png").write_bytes(b"")
+    shoot = scan(tmp_path)
+    assert [c.where for c in shoot.errors] == ["s/IMG_0002.png", "s"]
+    assert "its capture s/IMG_0002.png cannot be read" in errors(shoot)[1]
+    lines = (shoot.draft_csv or "").splitlines()[3:]
+    assert [line.split(",")[:4] for line in lines] == [
+        [f"s/IMG_000{number}.png", "s", "", ""] for number in (1, 3, 4)
+    ]
+    assert all("cannot be read, so the level is not guessed" in line for line in lines)

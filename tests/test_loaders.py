@@ -18,6 +18,7 @@ from defocus_ds.dataset import shards
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.loaders import Crops
 from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +193,13 @@ def test_check_compares_the_hash_and_names_shard_and_row(copy: Path) -> None:
     assert checked[first + 39].row["x"] == rows[39]["x"]
     with pytest.raises(DatasetError, match=rf"{shard.name}: row 40: blurred: pixels"):
         checked[first + 40]
+
+
+def test_an_absent_level_names_the_folder_and_the_levels_there(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "my ds", levels=(Level.LOW,))
+    crop(dataset, level="low")
+    for root in (dataset, dataset / "crops"):
+        with pytest.raises(DatasetError) as caught:
+            load_crops(root, level="high", split="train")
+        assert "there: low." in str(caught.value)
+        assert f"defocus-ds crop '{dataset}' --level high" in str(caught.value)

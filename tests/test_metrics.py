@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.numpy import save_file
+from test_weights import made_up
 
 from defocus_ds.errors import InputError
+from defocus_ds.measure import perceptual
 from defocus_ds.measure.luma import luma_of_file
 from defocus_ds.measure.metrics import DEFAULT_METRICS, METRIC_NAMES, metrics
+from defocus_ds.measure.weights import NETWORKS
 from defocus_ds.stages.tile import luma
 from defocus_ds_cli.main import cli
 
@@ -60,6 +64,31 @@ def test_unknown_names_and_absent_weights_are_refused(
     monkeypatch.setenv("DEFOCUS_DS_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="weights --download"):
         metrics(["lpips"])
+
+
+def test_a_file_of_weights_is_for_the_network_that_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other network's are those of the cache."""
+    monkeypatch.setenv("DEFOCUS_DS_CACHE", str(tmp_path / "cache"))
+    taken: dict[str, Path] = {}
+
+    def read(path: Path, network: str) -> dict[str, np.ndarray]:
+        taken[network] = path
+        return made_up(network=network)
+
+    monkeypatch.setattr(perceptual, "read_weights", read)
+    for held, other in (("alex", "vgg"), ("vgg", "alex")):
+        given = tmp_path / f"{held}.safetensors"
+        save_file(made_up(network=held), given)
+        cached = tmp_path / "cache" / NETWORKS[other].cached_name
+        cached.parent.mkdir(exist_ok=True)
+        save_file(made_up(network=other), cached)
+        found = metrics(["lpips", "psnr", "lpips-vgg"], lpips_weights=given)
+        assert [metric.name for metric in found] == ["lpips", "psnr", "lpips-vgg"]
+        assert taken == {held: given, other: cached}
+    with pytest.raises(InputError, match=r"none of psnr, q takes them.*--metric lpips"):
+        metrics(["psnr", "q"], lpips_weights=given)
 
 
 def test_grey_is_taken_as_it_is_and_colour_as_its_luma(tmp_path: Path) -> None:

@@ -412,3 +412,18 @@ def test_a_record_of_another_shape_shows_nothing(record: str) -> None:
     row: dict[str, Any] = {"scene": "a", "level": "low", "verdict": "failed", "width": None}
     view = pair_view(row | {"height": None, "alignment": record, "colour": record})
     assert (view.ncc, view.colour_before, view.shifts, view.traces) == (None, None, (), ())
+
+
+def test_a_residual_that_could_not_be_measured_is_unknown(pair: TruePair, tmp_path: Path) -> None:
+    row = row_of(tmp_path, "a", "low", pair.sharp, residual_px=1e6)
+    assert pair_view(row).residual_px is None
+    assert pair_view(row | {"residual_px": 0.25}).residual_px == 0.25
+
+
+def test_headings_stand_over_their_numbers(dataset: Path) -> None:
+    html = report(dataset).read_text(encoding="utf-8")
+    head = html[html.index("<thead>") : html.index("</thead>")]
+    assert head.count('class="number"') == 5
+    assert "<h1>defocus-ds report: " in html
+    assert '<div class="thumbs"><figure class="thumb">' in html
+    assert "weighs what the cells know by their noise" in html

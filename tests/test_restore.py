@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,9 @@ from toy_network import random_network, save_network, scene_rgb, unsharp_network
 from defocus_ds.errors import InputError
 from defocus_ds.stages.tile import luma
 from defocus_ds.store import write_png
+from defocus_ds_cli import restore as restore_command
 from defocus_ds_cli.main import cli
+from defocus_ds_train import restore as restore_module
 from defocus_ds_train import restore_memory
 from defocus_ds_train.restore import (
     NotRestored,
@@ -221,6 +224,56 @@ def test_tiles_shrink_when_memory_is_out() -> None:
         restore_luma(frame, small)
 
 
+class Held(torch.Tensor):
+    """Memory that one can see being given back."""
+
+
+class Crowded(ResidualNet):
+    """Runs out of memory once, with tiles in its hands; notes what is held when it cleans up."""
+
+    alive: weakref.ref[object] | None = None
+    held_when_freed: bool | None = None
+
+    def __call__(self, blurred: torch.Tensor) -> torch.Tensor:
+        if self.alive is None:
+            features = Held()
+            self.alive = weakref.ref(features)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().__call__(blurred)
+
+    def free_cache(self) -> None:
+        if self.alive is not None:
+            self.held_when_freed = self.alive() is not None
+
+
+def test_what_the_failed_tiles_held_is_given_back_before_the_next_try() -> None:
+    network = Crowded(random_network((2, 4)))
+    frame = np.uint8(np.round(255 * scene_rgb((300, 200))[..., 1]))
+    restore_luma(frame, network)
+    assert network.held_when_freed is False
+
+
+class Caching(ResidualNet):
+    """Keeps memory for later, as torch does on a GPU, until it is told to give it back."""
+
+    kept = 0
+
+    def __call__(self, blurred: torch.Tensor) -> torch.Tensor:
+        self.kept = 2**29
+        return super().__call__(blurred)
+
+    def free_cache(self) -> None:
+        self.kept = 0
+
+
+def test_tiles_do_not_depend_on_the_photo_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Caching(random_network((2, 4)))
+    frame = np.uint8(np.round(255 * scene_rgb((300, 200))[..., 1]))
+    monkeypatch.setattr(restore_memory, "free_memory", lambda _device: 2**29 + 2**23 - network.kept)
+    first, second = (restore_luma(frame, network)[1] for _ in range(2))
+    assert first == second
+
+
 def test_the_memory_limit_decides_the_tiles() -> None:
     network = ResidualNet(random_network((2, 4)))
     frame = np.zeros((500, 600), np.uint8)
@@ -288,6 +341,58 @@ def test_json_tells_what_was_done(tmp_path: Path, weights: Path) -> None:
     assert (image["width"], image["height"], image["channels"]) == (130, 75, 3)
     changed = np.abs(luma(np.ascontiguousarray(read(out))) - luma(read(source)).astype(float))
     assert image["change_levels"] == pytest.approx(changed.mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_was_done_before_an_error_is_told(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    folder = tmp_path / "in"
+    for name in "ab":
+        photo(folder / f"{name}.png")
+    write = restore_module.write_bytes
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "b.png":
+            raise OSError(28, "No space left on device", str(path))
+        write(path, data)
+
+    monkeypatch.setattr(restore_module, "write_bytes", full)
+    done = run(folder, "-o", tmp_path / "out", "--weights", weights, "--device", "cpu", *options)
+    assert done.exit_code == 2
+    assert "No space left" in done.stderr
+    if options:
+        (image,) = json.loads(done.stdout)["images"]
+        assert image["output"] == str(tmp_path / "out/a.png")
+    else:
+        (line,) = done.stdout.splitlines()
+        assert line.startswith(f"{tmp_path / 'out/a.png'}: 130x75")
+
+
+def test_every_photo_has_its_line_as_soon_as_it_is_done(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    for name in "ab":
+        photo(folder / f"{name}.png")
+    told: list[str] = []
+    line = restore_command._line
+
+    def printed(result: Restored | NotRestored) -> str:
+        told.append(line(result))
+        return told[-1]
+
+    monkeypatch.setattr(restore_command, "_line", printed)
+    seen: list[int] = []
+    read = restore_module.read_photo
+
+    def noted(*arguments: object, **options: object) -> object:
+        seen.append(len(told))
+        return read(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore_module, "read_photo", noted)
+    run(folder, "-o", tmp_path / "out", "--weights", weights, "--device", "cpu")
+    assert seen == [0, 1]
 
 
 def test_results_are_values(tmp_path: Path) -> None:

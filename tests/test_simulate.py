@@ -17,6 +17,7 @@ from defocus_ds.optics import Transfer, Warp, blur_disk, to_linear
 from defocus_ds.resample import resample
 from defocus_ds.simulate import simulate
 from defocus_ds.store import sha256_file
+from defocus_ds_cli.main import cli
 from defocus_ds_cli.simulate import command
 
 TINY = (240, 160)
@@ -265,3 +266,15 @@ def test_the_command_explains_a_size_it_cannot_read(tmp_path: Path, size: str) -
     done = CliRunner().invoke(command, [str(tmp_path / "shoot"), f"--size={size}"])
     assert done.exit_code == 2
     assert "full or WIDTHxHEIGHT" in done.stderr
+
+
+def test_an_interrupted_simulation_says_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("defocus_ds.simulate.simulate", interrupted)
+    done = CliRunner().invoke(cli, ["simulate", str(tmp_path / "shoot")])
+    assert done.exit_code == 130
+    assert "the same command goes on" in done.stderr

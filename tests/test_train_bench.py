@@ -27,6 +27,8 @@ from defocus_ds.measure.metrics import metrics
 from defocus_ds.measure.sharpness import sharpness_q
 from defocus_ds_cli.main import cli
 from defocus_ds_train.baselines.protocol import BASELINES, PROTOCOLS, restore_classical
+from defocus_ds_train.benchmark import results
+from defocus_ds_train.benchmark import sets as sets_module
 from defocus_ds_train.benchmark.columns import choose_metrics
 from defocus_ds_train.benchmark.expect import (
     expectation_names,
@@ -150,6 +152,23 @@ def test_a_released_split_is_the_same_set_in_memory_and_built(tmp_path: Path) ->
     (images / "two.png").unlink()
     with pytest.raises(DatasetError, match=r"1 of 2 images of mine cannot be used: two.png"):
         released_set(manifest, images)
+
+
+def test_the_same_sharp_crops_blurred_otherwise_are_no_released_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = photographs(tmp_path / "images", "one", "two")
+    manifest = tmp_path / "mine.parquet"
+    make_released("mine", images, manifest, origin="here", size=32)
+    build_released(manifest, images, tmp_path / "built")
+    released = sets_module.read_released(manifest)
+    monkeypatch.setattr(sets_module, "released_names", lambda: ("mine",))
+    monkeypatch.setattr(sets_module, "read_released", lambda _name: released)
+    assert dataset_set(tmp_path / "built").released == "mine test"
+    rows = tuple({**row, "sha256_blurred": "0" * 64} for row in released.rows)
+    other = dataclasses.replace(released, rows=rows)
+    monkeypatch.setattr(sets_module, "read_released", lambda _name: other)
+    assert dataset_set(tmp_path / "built").released is None
 
 
 def test_a_set_says_what_is_wrong_with_it(tmp_path: Path) -> None:
@@ -331,6 +350,50 @@ def test_a_second_run_computes_nothing_and_writes_the_same_bytes(tmp_path: Path)
     rows = pq.read_table(tmp_path / "one" / "images.parquet").to_pylist()
     assert list(rows[0]) == ["set", "image", "method", "protocol", "sha256", "psnr", "q", "ssim"]
     assert len(rows) == 6
+
+
+def test_code_and_versions_are_part_of_what_stored_images_are_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest() -> str:
+        return results.identity_digest("set", {"kind": "classical"}, "cpu")
+
+    before = digest()
+    assert digest() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "__version__", "0.0")
+        assert digest() != before
+    baselines = results._source_files()["defocus_ds_train/baselines"]
+    assert "defilter.py" in {path.name for path in baselines}
+    changed = tmp_path / "defilter.py"
+    changed.write_text("another method")
+    files = {"defocus_ds_train/baselines": [changed]}
+    results._sources_digest.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "_source_files", lambda: files)
+        assert digest() != before
+    results._sources_digest.cache_clear()
+    assert digest() == before
+
+
+def test_nothing_is_taken_from_the_folder_when_it_must_not_be(tmp_path: Path) -> None:
+    of, calls = toy_set(), list[int]()
+    methods = [counting(m, calls) for m in parse_methods(["wiener"])]
+    for reuse, expected in ((True, 2), (True, 2), (False, 4)):
+        bench([of], methods, metrics=METRICS, output=tmp_path, batch=3, reuse=reuse)
+        assert len(calls) == expected  # a warm-up and a batch, or nothing
+
+
+@pytest.mark.parametrize(("batch", "way_out"), [(2, "--batch 1"), (1, "smaller crops")])
+def test_memory_that_is_out_names_the_batch_and_the_way_out(batch: int, way_out: str) -> None:
+    def restore(_of: TestSet, _part: Sequence[TestCrop]) -> list[Bytes]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    (method,) = parse_methods(["wiener"])
+    full = dataclasses.replace(method, restore=restore)
+    words = rf"toy, wiener: cpu is out of memory with --batch {batch}\. Give {way_out}, or"
+    with pytest.raises(InputError, match=words):
+        bench([toy_set()], [full], metrics=METRICS, batch=batch)
 
 
 @pytest.mark.parametrize("what", ["truncated", "pixel", "setting", "crops"])
@@ -661,6 +724,36 @@ def test_the_command_prints_stores_compares_and_keeps(command, tmp_path: Path) -
     assert "drift: mine test, wiener (honest): ssim measured" in drifted.stderr
 
 
+def test_a_method_that_broke_is_seen_although_the_folder_has_its_images(  # type: ignore[no-untyped-def]
+    command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("wiener", "-o", "out", "--store", "stored.json").exit_code == 0
+    wiener = BASELINES["wiener"]
+    broken = dataclasses.replace(wiener, method=lambda problem, _settings: problem.observed)
+    monkeypatch.setattr(
+        "defocus_ds_train.benchmark.methods.BASELINES", {**BASELINES, "wiener": broken}
+    )
+    done = command("--expect", "stored.json", "-o", "out")
+    assert done.exit_code == 1
+    assert "drift: mine test, wiener (honest): psnr measured" in done.stderr
+
+
+@pytest.mark.parametrize("names", [[], ["--metric", "psnr"]])
+def test_weights_of_lpips_bring_their_column_or_are_refused(  # type: ignore[no-untyped-def]
+    command, real_data: Path, names: list[str]
+) -> None:
+    file = str(real_data / "lpips" / "alexnet.ckpt")
+    assert command("blurred", "--metric", "psnr", "--store", "stored.json").exit_code == 0
+    done = command("--expect", "stored.json", "--json", "--lpips-weights", file, *names)
+    if names:
+        assert done.exit_code == 2
+        assert "none of psnr takes them. Leave them out, or add --metric lpips" in done.stderr
+        return
+    assert done.exit_code == 0, done.output
+    (score,) = json.loads(done.stdout)["scores"]
+    assert list(score["means"]) == ["lpips", "psnr", "q", "ssim"]
+
+
 def test_without_methods_the_quick_ones_run_and_only_some_crops(command) -> None:  # type: ignore[no-untyped-def]
     iterations = [f"--set={name}.iterations=2" for name in ("al", "mrl", "mlm", "rl")]
     done = command("--only", "two", "--json", *iterations)
@@ -784,7 +877,7 @@ def test_the_stored_results_still_hold_for_the_fast_rows(
         assert blurred.means["psnr"] == pytest.approx(25.504, abs=0.0006)
 
 
-def test_all_results_that_come_with_the_package_are_tested() -> None:
+def test_no_stored_results_are_without_a_test_of_their_fast_rows() -> None:
     assert set(expectation_names()) == {name for name, *_ in STORED}
 
 
@@ -797,3 +890,55 @@ def test_the_stored_results_still_hold(real_data: Path, tmp_path: Path) -> None:
          "-o", str(tmp_path / "out")],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
+
+
+# 100007 and 100039, the first two of the 50 whose means are stored as bsd500-classical: rows of a
+# run that agreed with all of these means; PSNR and SSIM of each
+FIRST_TWO = {
+    ("al", "authors"): ((38.4955, 0.95135), (29.4560, 0.90651)),
+    ("al", "honest"): ((37.6941, 0.92669), (29.5141, 0.89980)),
+    ("mrl", "authors"): ((38.7249, 0.95360), (30.5943, 0.92705)),
+    ("mrl", "honest"): ((37.5643, 0.92183), (30.3641, 0.91280)),
+    ("mlm", "authors"): ((49.8269, 0.99614), (38.1765, 0.97876)),
+    ("mlm", "honest"): ((26.0399, 0.45635), (22.7025, 0.48514)),
+    ("rl", "authors"): ((36.9455, 0.93852), (28.5683, 0.89703)),
+    ("rl", "honest"): ((37.3622, 0.93620), (28.6459, 0.89584)),
+}
+
+
+@pytest.mark.slow
+def test_slow_rows_still_have_their_figures_on_two_crops_of_bsd500(real_data: Path) -> None:
+    """All 50 are what ``--expect bsd500-classical`` compares."""
+    of = released_set("bsd500", real_data / "bsds500").first(2)
+    names = tuple(dict.fromkeys(name for name, _ in FIRST_TWO))
+    methods = parse_methods(names, protocols=["authors", "honest"])
+    report = bench([of], methods, metrics=METRICS)
+    assert len(report.images) == 2 * len(FIRST_TWO)
+    for row in report.images:
+        psnr, ssim = FIRST_TWO[row.method, row.protocol][("100007", "100039").index(row.image)]
+        assert row.values["psnr"] == pytest.approx(psnr, abs=0.005)
+        assert row.values["ssim"] == pytest.approx(ssim, abs=0.0005)
+
+
+# of kodim19, as docs/reproducing.md has them: PSNR, SSIM, Q
+RED_KODIM19 = {
+    ("red-fp", "authors"): (34.09, 0.910, 0.142),
+    ("red-fp", "honest"): (32.31, 0.896, 0.130),
+    ("red-sd", "authors"): (33.03, 0.901, 0.142),
+    ("red-sd", "honest"): (32.61, 0.898, 0.140),
+}
+
+
+@pytest.mark.slow
+def test_red_still_has_its_figures_on_one_crop(real_data: Path) -> None:
+    """All iterations on one crop; all 24 are what ``--expect kodak24-red`` compares."""
+    of = released_set("kodak24", real_data / "kodak24").only(["kodim19"])
+    methods = parse_methods(["red-fp", "red-sd"], protocols=["authors", "honest"])
+    untimed = [dataclasses.replace(method, timed=False) for method in methods]  # no warm-up
+    report = bench([of], untimed, metrics=METRICS)
+    assert len(report.scores) == len(RED_KODIM19)
+    for found in report.scores:
+        psnr, ssim, q = RED_KODIM19[found.method, found.protocol]
+        assert found.means["psnr"] == pytest.approx(psnr, abs=0.01)
+        assert found.means["ssim"] == pytest.approx(ssim, abs=0.001)
+        assert found.means["q"] == pytest.approx(q, abs=0.001)

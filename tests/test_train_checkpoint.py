@@ -72,6 +72,38 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             load_model(path)
 
 
+def test_a_small_file_that_claims_a_huge_network_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {k: v.contiguous() for k, v in network().state_dict().items()}
+    path = stored(tmp_path / "huge.safetensors", weights, {"filters": [4096] * 8})
+    largest = 0
+    init = torch.nn.Conv2d.__init__
+
+    def counted(self: torch.nn.Conv2d, *arguments: object, **options: object) -> None:
+        nonlocal largest
+        init(self, *arguments, **options)  # type: ignore[arg-type]
+        held = 0 if self.weight.is_meta else self.weight.numel() * 4
+        largest = max(largest, held)
+        assert held < 2**20, "61 GiB are about to be taken"
+
+    monkeypatch.setattr(torch.nn.Conv2d, "__init__", counted)
+    with pytest.raises(InputError, match=r"not weights of this network .*decoder.* need F32"):
+        load_model(path)
+    assert largest == 0
+
+
+def test_loaded_weights_can_be_trained_on_without_touching_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_model(path, network(), RECORD)
+    before = path.read_bytes()
+    model = load_model(path)
+    assert all(p.requires_grad and not p.is_meta for p in model.parameters())
+    with torch.no_grad():
+        model.output.weight.add_(1)
+    assert path.read_bytes() == before
+
+
 class Payload:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,3 +150,18 @@ def test_a_run_keeps_its_recipe_and_record(tmp_path: Path) -> None:
     assert run.started
     assert run.recipe() == recipe
     assert run.info() == {"format": 1, "data_digest": "abc"}
+
+
+def test_a_kill_between_the_first_two_files_leaves_a_folder_that_can_be_begun(
+    tmp_path: Path,
+) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / "recipe.toml").write_text("cut sho")
+    run.begin(Recipe(name="mine"), {})
+    assert run.started
+    assert run.recipe().name == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/recipe.toml").write_text("")
+    (tmp_path / "other/notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty and not a run"):
+        RunFolder(tmp_path / "other").begin(Recipe(), {})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,11 @@ from defocus_ds import load_crops
 from defocus_ds.dataset.crop import crop
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.stages.tile import luma
+from defocus_ds.store import sha256_file
+from defocus_ds_train.data import batches as batches_module
 from defocus_ds_train.data import cache as cache_module
 from defocus_ds_train.data import pairs as pairs_module
+from defocus_ds_train.data import sharp_images
 from defocus_ds_train.data.batches import Batches, dihedral, epoch_order, evaluation_batches
 from defocus_ds_train.data.cache import default_cache
 from defocus_ds_train.data.pairs import open_pairs, rows_digest
@@ -253,6 +258,34 @@ def test_a_truncated_image_is_named(photographs: Path, tmp_path: Path) -> None:
         open_training_data(images(), root, cache=tmp_path / "cache")
 
 
+def test_images_of_a_released_test_split_are_not_trained_on(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(photographs, tmp_path / "copy"))
+    with Image.open(root / "3.png") as image:
+        size = image.size
+    released = {size: {sha256_file(root / "3.png"): "kodak24 test"}}
+    monkeypatch.setattr(sharp_images, "_test_images", lambda: released)
+    data = open_training_data(images(), root, cache=tmp_path / "cache")
+    used = scenes_of(data)[0] | scenes_of(data)[1]
+    assert len(used) == 5
+    assert "3.png" not in used
+    assert "1 images left out, which are those of kodak24 test." in data.notes
+    for other in root.rglob("*.*"):
+        if other.name != "3.png":
+            other.unlink()
+    with pytest.raises(DatasetError, match=r"to train on \(3\.png: an image of kodak24 test\)"):
+        open_training_data(images(), root, cache=tmp_path / "cache")
+
+
+def test_the_folder_of_bsd500_yields_its_training_images(real_data: Path) -> None:
+    found = find_images(real_data / "bsds500", size=128, seed=0)
+    assert len(found.tests) == 200
+    assert set(found.tests.values()) == {"bsd500 test"}
+    assert len(found.names) == 300
+    assert not set(found.names) & set(found.tests)
+
+
 def test_the_number_of_images_is_the_recipes(photographs: Path, tmp_path: Path) -> None:
     data = open_training_data(images(images=3), photographs, cache=tmp_path)
     assert (len(data.train), len(data.validation)) == (3 * 8, 8)
@@ -262,6 +295,9 @@ def test_the_number_of_images_is_the_recipes(photographs: Path, tmp_path: Path) 
 
 
 def test_the_cache_is_under_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFOCUS_DS_CACHE", "/mine")  # the same rule as for weights
+    assert default_cache() == Path("/mine/crops")
+    monkeypatch.delenv("DEFOCUS_DS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert default_cache() == Path("/somewhere/defocus-ds/crops")
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -346,6 +382,31 @@ def test_image_batches_are_blurred_on_the_device(photographs: Path, tmp_path: Pa
             pixels = (sharp[0] * 255).round().to(torch.uint8).numpy()
             expected = blur_crop(pixels, Blur("average", 5)) / np.float32(255)
             assert np.array_equal(blurred[0].numpy(), expected)
+
+
+def test_the_reader_pins_memory_for_the_gpu_of_its_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread starts with the first GPU as its current one, whatever its process chose."""
+    current: list[torch.device] = []
+    pinned: list[list[torch.device]] = []
+
+    @contextmanager
+    def chosen(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        yield
+        current.pop()
+
+    def pin(pixels: torch.Tensor) -> torch.Tensor:
+        pinned.append(list(current))
+        return pixels
+
+    monkeypatch.setattr(torch.cuda, "device", chosen)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    second = torch.device("cuda", 1)
+    pixels = batches_module._Pixels(toy_data(8).train, second, resident=False)
+    pixels._pinned(np.arange(4))
+    assert pinned == [[second]]
 
 
 def test_evaluation_sees_every_crop_once_as_it_is() -> None:

@@ -35,7 +35,13 @@ def test_the_way_out_divides_the_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"]
+    "text",
+    [
+        "CUDA error: out of memory",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+    ],
 )
 def test_memory_that_the_driver_lacks_is_no_other_error(text: str) -> None:
     with pytest.raises(OutOfMemory, match="batch = 4"), explained_failures(toy_recipe(), CPU):

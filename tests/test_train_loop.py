@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ import torch
 from toy_crops import toy_data, toy_recipe
 
 from defocus_ds.errors import ConfigError, DatasetError, InputError
+from defocus_ds.store import sha256_file
 from defocus_ds_train import loop
-from defocus_ds_train.checkpoint import RunFolder, load_model
+from defocus_ds_train.begin import resume_notes, start_notes
+from defocus_ds_train.checkpoint import RunFolder, load_model, weights_record
 from defocus_ds_train.data.source import TrainingData
 from defocus_ds_train.failures import Diverged, OutOfMemory
 from defocus_ds_train.loop import fit
@@ -227,6 +229,53 @@ def test_first_weights_are_asked_for_exactly_where_they_are_needed(
         fit(other, learned.data, tmp_path / "d", device="cpu", start=learned.run)
 
 
+def test_a_second_stage_does_not_begin_from_another_task(tmp_path: Path) -> None:
+    data, q = toy_data(), toy_recipe(start="best", beta=0.1)
+    fit(toy_recipe(epochs=1), data, tmp_path / "l1", device="cpu")
+    fit(toy_recipe(epochs=1), data, tmp_path / "high", device="cpu")
+    for name, changes, words in (
+        ("level", {"level": "high"}, "level 'low', the recipe 'high'"),
+        ("blur", {"source": "images", "blur": "average", "blur_px": 5.0}, "source 'dataset', the"),
+    ):
+        with pytest.raises(ConfigError, match=f"weights of recipe toy do not begin toy .*{words}"):
+            fit(
+                toy_recipe(start="best", beta=0.1, **changes),
+                data,
+                tmp_path / name,
+                device="cpu",
+                start=tmp_path / "l1",
+            )
+    fit(q, data, tmp_path / "q", device="cpu", start=tmp_path / "l1")
+    with pytest.raises(ConfigError, match=r"beta 0\.1, the first stage has 0"):
+        fit(q, data, tmp_path / "qq", device="cpu", start=tmp_path / "q")
+    record = weights_record(tmp_path / "q")
+    assert record["start_sha256"] == sha256_file(tmp_path / "l1/best.safetensors")
+    assert (record["seed"], record["held_out"], record["precision"]) == (0, 0.02, "fp32")
+    assert not any("first weights" in n for n in RunFolder(tmp_path / "q").info()["notes"])
+
+
+def test_first_weights_that_may_have_seen_what_is_held_out_are_noted(tmp_path: Path) -> None:
+    data = toy_data()
+    fit(toy_recipe(epochs=1), data, tmp_path / "l1", device="cpu")
+    whole = data.validation
+    other = replace(data, validation=replace(whole, index=whole.index[whole.index % 2 == 0]))
+    q = toy_recipe(start="best", beta=0.1, epochs=1, seed=4)
+    (note,) = start_notes(q, other, tmp_path / "l1")
+    assert "held out other scenes or images (seed 0, now 4)" in note
+    fit(q, other, tmp_path / "q", device="cpu", start=tmp_path / "l1")
+    assert note in RunFolder(tmp_path / "q").info()["notes"]
+
+
+def test_going_on_with_other_threads_or_versions_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(toy_recipe(epochs=1), toy_data(), tmp_path, device="cpu")
+    assert resume_notes(RunFolder(tmp_path)) == ()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    (note,) = resume_notes(RunFolder(tmp_path))
+    assert "threads 1, now 7: the last bits may differ" in note
+
+
 @pytest.mark.parametrize("settings", [{"accumulate": 2}, {"channels_last": False}])
 def test_parts_and_layout_leave_the_gradient_as_it_is(
     tmp_path: Path, settings: dict[str, int]
@@ -276,6 +325,34 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_state(
     fit(recipe, toy_data(), tmp_path / "run", device="cpu")
     fit(recipe, toy_data(), tmp_path / "whole", device="cpu")
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def poisoned_gradient(at_step: int) -> object:
+    """The loss is finite, its gradient is not: what the step leaves are weights of NaN."""
+    calls = 0
+
+    def loss(restored: torch.Tensor, sharp: torch.Tensor, *, beta: float) -> LossTerms:
+        nonlocal calls
+        calls += 1
+        if calls == at_step:
+            restored.register_hook(lambda gradient: gradient * float("nan"))
+        return l1_q_loss(restored, sharp, beta=beta)
+
+    return loss
+
+
+@pytest.mark.parametrize("save_every", [3, 7])
+def test_weights_that_are_not_finite_are_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_every: int
+) -> None:
+    """Also where the saving step is the one that spoils them, and at the end of an epoch."""
+    monkeypatch.setattr(loop, "l1_q_loss", poisoned_gradient(at_step=save_every))
+    with pytest.raises(Diverged, match=f"a weight is not finite at step {save_every}, .*is kept"):
+        fit(toy_recipe(save_every=save_every), toy_data(), tmp_path, device="cpu")
+    state = RunFolder(tmp_path).load_state()
+    assert state is not None
+    assert state["step"] == 0
+    assert all(value.isfinite().all() for value in state["model"].values())
 
 
 def test_out_of_memory_names_the_batch_and_the_way_out(

@@ -146,12 +146,29 @@ def stopped_run(folder: Path) -> None:
     result = fit(recipe, toy_data(60), folder / "run", device="cpu")
     assert not result.finished
     assert result.steps == 4
+    loop.Reports.add = original  # type: ignore[method-assign]
+    if os.environ["RANK"] == "0":
+        state = RunFolder(folder / "run").load_state()
+        assert state is not None
+        (folder / "stopped.txt").write_text(str(state["step"]))
 
 
 def test_one_process_that_must_stop_stops_all_and_the_state_is_saved(done: Path) -> None:
-    state = RunFolder(done / "run").load_state()
-    assert state is not None
-    assert state["step"] == 4
+    assert (done / "stopped.txt").read_text() == "4"
+
+
+def resumed_run(folder: Path) -> None:
+    """The stopped run goes on in both processes; beside it one that was never stopped."""
+    for name in ("run", "unstopped"):
+        recipe = toy_recipe(epochs=3, log_every=2, batch=8)
+        result = fit(recipe, toy_data(60), folder / name, device="cpu")
+        assert result.finished
+
+
+def test_a_run_of_two_processes_goes_on_as_if_it_had_not_stopped(done: Path) -> None:
+    assert (done / "stopped.txt").read_text() == "4"
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (done / "run" / name).read_bytes() == (done / "unstopped" / name).read_bytes()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
@@ -185,7 +202,31 @@ def test_a_process_whose_partner_failed_ends_in_one_line(done: Path) -> None:
     assert "process 1 of 2: another process" in (done / "failed-1.txt").read_text()
 
 
-TASKS = (gradients, whole_run, stopped_run, one_fails)
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "3")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    words = "process 3 of 4: it would take GPU 3 of this machine, which has 2.*--nproc-per-node 2"
+    with pytest.raises(InputError, match=words), process_group("cuda"):
+        pass
+
+
+def test_the_error_of_nccl_for_an_absent_partner_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda _backend: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    words = r"process 1 of 2: another process .* \(NCCL error: remote process exited\), so"
+    with pytest.raises(InputError, match=words), process_group("cpu"):
+        raise torch.distributed.DistBackendError("NCCL error:\nremote process exited")
+    with pytest.raises(RuntimeError, match="shape"), process_group("cpu"):
+        raise RuntimeError("shape mismatch")
+
+
+TASKS = (gradients, whole_run, stopped_run, resumed_run, one_fails)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -20,6 +20,7 @@ from built_dataset import change_rows, image_row, make_dataset, save_image, writ
 from click.testing import CliRunner
 from PIL import Image
 
+from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.checksums import write_sums
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.findings import Finding
@@ -29,6 +30,7 @@ from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
+from defocus_ds.pipeline.journal import Journal, write_journal
 from defocus_ds.store import sha256_file, write_json
 from defocus_ds_cli.main import cli
 
@@ -631,3 +633,22 @@ def test_command_says_file_expected_found_repair(dataset: Path) -> None:
     assert as_json["clean"] is False
     assert as_json["findings"][0]["file"] == TRAIN
     assert run(cli, ["verify", str(dataset / "nowhere")]).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["verify", "crop", "report"])
+def test_an_interrupted_build_is_called_unfinished(command: str, tmp_path: Path) -> None:
+    dataset = tmp_path / "my ds"
+    config = BuildConfig.from_preset("accurate")
+    write_journal(dataset, Journal("/my shoot", config, ("a",), (), (), ""))
+    done = CliRunner().invoke(cli, [command, str(dataset)])
+    assert done.exit_code != 0
+    assert f"unfinished; go on with: defocus-ds build '/my shoot' -o '{dataset}'" in done.stderr
+    state = CliRunner().invoke(cli, ["status", str(dataset)])
+    assert f"go on with: defocus-ds build '/my shoot' -o '{dataset}'" in state.stdout
+
+
+def test_one_finding_is_not_called_findings(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "d", levels=(Level.LOW,))
+    (dataset / "stray.txt").write_text("x")
+    done = CliRunner().invoke(cli, ["verify", str(dataset)])
+    assert ": 1 finding (" in done.stdout, done.stdout

@@ -155,6 +155,8 @@ class _Display:
 
 
 def _print_report(report: BuildReport) -> None:
+    from defocus_ds.dataset.findings import command_line
+
     left_out = [c for c in report.complaints if c.severity == "error"]
     for complaint in report.complaints:
         if complaint.severity != "error":
@@ -172,7 +174,8 @@ def _print_report(report: BuildReport) -> None:
         click.echo(f"  failed   {scene}: {error}")
     click.echo(f"Dataset: {report.dataset}")
     if report.kept:
-        click.echo(f"Next: defocus-ds crop {report.dataset} --level low")
+        level = min(report.kept, key=lambda pair: pair.level.offset).level
+        click.echo(f"Next: {command_line('crop', report.dataset, '--level', level)}")
 
 
 def _as_dict(report: BuildReport) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from defocus_ds_cli.options import echo_json, existing_path, json_option
+from defocus_ds_cli.options import counted, echo_json, existing_path, json_option
 
 if TYPE_CHECKING:
     from defocus_ds.config import TileConfig
@@ -34,9 +34,14 @@ __all__ = ["command"]
     "--stride", type=int, metavar="PX", help="Step between crops [default: the size, or 128]."
 )
 @click.option(
-    "--train", type=click.IntRange(min=1), metavar="N", help="Exactly N crops, over all scenes."
+    "--train",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Exactly N crops in the train split, over all its scenes [default: all that pass].",
 )
-@click.option("--test", type=click.IntRange(min=1), metavar="N", help="The same for test.")
+@click.option(
+    "--test", type=click.IntRange(min=1), metavar="N", help="The same for the test split."
+)
 @click.option(
     "--manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -137,8 +142,8 @@ def _as_dict(report: CropReport) -> dict[str, Any]:
 def _print_report(report: CropReport) -> None:
     total = sum(report.kept.values())
     click.echo(
-        f"{report.folder}: {total} crops of {report.size} px, stride {report.stride}, "
-        f"from {report.pairs} pairs"
+        f"{report.folder}: {counted(total, 'crop')} of {report.size} px, stride {report.stride}, "
+        f"from {counted(report.pairs, 'pair')}"
     )
     for split, count in report.kept.items():
         spare = report.passed.get(split, count) - count
@@ -146,7 +151,7 @@ def _print_report(report: CropReport) -> None:
     for reason, count in report.rejected.items():
         click.echo(f"  {reason:<12}{count:>8}  rejected")
     if report.left_out:
-        click.echo(f"{len(report.left_out)} pairs left out:")
+        click.echo(f"{counted(len(report.left_out), 'pair')} left out:")
         for item in report.left_out:
             click.echo(f"  {item}")
     for note in report.notes:

@@ -51,9 +51,12 @@ def command(
     """
     from defocus_ds.config import load_config
     from defocus_ds.pipeline.pair import load_pair, red_cyan
+    from defocus_ds.report.pairs import known_px
     from defocus_ds.stages.register import register
-    from defocus_ds.store import write_png
+    from defocus_ds.store import sha256_file, write_png
 
+    if sharp.samefile(blurred) or sha256_file(sharp) == sha256_file(blurred):
+        click.echo(f"note: {sharp} and {blurred} are the same bytes.", err=True)
     build_config = load_config(preset, config, settings, seed)
     pair = load_pair(sharp, blurred, config=build_config)
     alignment = register(
@@ -73,6 +76,8 @@ def command(
         echo_json(alignment.to_record())
     else:
         (a, b, tx), (c, d, ty) = alignment.matrix
+        residual_px = known_px(alignment.residual_px)
+        residual = "unknown" if residual_px is None else f"{residual_px:.3f} px"
         x0, y0, x1, y1 = alignment.valid_area
         click.echo(f"verdict      {'keep' if alignment.verdict else 'reject'}")
         for reason in alignment.verdict.reasons:
@@ -81,7 +86,7 @@ def command(
         click.echo(f"y' =         {c:+.7f} x {d:+.7f} y {ty:+.3f} px")
         click.echo(f"radial       {alignment.radial:+.3e}")
         click.echo(f"blur radius  {alignment.blur_radius_px:.2f} px")
-        click.echo(f"residual     {alignment.residual_px:.3f} px")
+        click.echo(f"residual     {residual}")
         click.echo(f"valid area   x {x0}..{x1}, y {y0}..{y1}")
     if not alignment.verdict:
         sys.exit(1)

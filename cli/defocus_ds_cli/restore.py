@@ -124,31 +124,36 @@ def command(
     build_config = load_config(None, config, settings)
     plan = plan_restore(images, output, overwrite=overwrite)
     network = ResidualNet(load_model(weights), device=choose_device(device), precision=precision)
+    record = weights_record(weights)
     tiles = Tiles(tile, overlap, memory_limit_mb)
-    with StageProgress({"images": len(plan)}) as progress:
+    results: list[Restored | NotRestored] = []
+    # bars on a terminal take over stdout, which a terminal needs and a file or pipe must not have
+    lines = None if sys.stdout.isatty() else sys.stdout
+    try:
+        with StageProgress({"images": len(plan)}) as progress:
 
-        def show_tile(name: str, done: int, total: int) -> None:
-            if total > 1:
-                progress.update("tiles", done, total, name)
+            def show_tile(name: str, done: int, total: int) -> None:
+                if total > 1:
+                    progress.update("tiles", done, total, name)
 
-        results = []
-        for result in restore(plan, network, tiles=tiles, config=build_config, progress=show_tile):
-            results.append(result)
-            progress.advance("images", result.source.name)
-    restored = [result for result in results if isinstance(result, Restored)]
-    if as_json:
-        echo_json(
-            {
-                "weights": {"path": str(weights), **weights_record(weights)},
-                "device": str(network.device),
-                "precision": precision,
-                "images": [_as_dict(result) for result in results],
-            }
-        )
-    else:
-        for result in results:
-            click.echo(_line(result))
-    if len(restored) < len(results):
+            for result in restore(
+                plan, network, tiles=tiles, config=build_config, progress=show_tile
+            ):
+                results.append(result)
+                progress.advance("images", result.source.name)
+                if not as_json:
+                    click.echo(_line(result), file=lines)
+    finally:  # an error ends the command, and what was done before it is told all the same
+        if as_json:
+            echo_json(
+                {
+                    "weights": {"path": str(weights), **record},
+                    "device": str(network.device),
+                    "precision": precision,
+                    "images": [_as_dict(result) for result in results],
+                }
+            )
+    if not all(isinstance(result, Restored) for result in results):
         sys.exit(1)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from defocus_ds_cli.options import echo_json, existing_path, json_option
+from defocus_ds_cli.options import counted, echo_json, existing_path, json_option
 
 if TYPE_CHECKING:
     from defocus_ds.stages.ingest import Survey
@@ -91,11 +91,10 @@ def _show(found: Survey) -> None:
             click.echo("\t".join(row))
     for complaint in found.shoot.complaints:
         click.echo(f"{complaint.severity}: {complaint}")
-    scenes = len(found.shoot.brackets)
     errors, total = len(found.shoot.errors), len(found.shoot.complaints)
     click.echo(
-        f"{scenes} scene{'' if scenes == 1 else 's'}, {errors} error{'' if errors == 1 else 's'}, "
-        f"{total - errors} warning{'' if total - errors == 1 else 's'}"
+        f"{counted(len(found.shoot.brackets), 'scene')}, {counted(errors, 'error')}, "
+        f"{counted(total - errors, 'warning')}"
     )
 
 

@@ -28,6 +28,7 @@ def command(dataset: Path, shoot: Path, as_json: bool) -> None:
     without the change of light (needs simulate --references).
     """
     from defocus_ds.measure.alignment import score_build
+    from defocus_ds.report.pairs import known_px
     from defocus_ds_cli.progress import Progress
 
     with Progress("score") as progress:
@@ -40,7 +41,7 @@ def command(dataset: Path, shoot: Path, as_json: bool) -> None:
         figures = (
             score.registration_mean_px,
             score.registration_max_px,
-            score.residual_px,
+            known_px(score.residual_px),
             score.blur_radius_px,
             score.true_blur_radius_px,
             score.colour_difference,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from defocus_ds_cli.options import echo_json, json_option
+from defocus_ds_cli.options import counted, echo_json, json_option
 
 __all__ = ["command"]
 
@@ -88,16 +88,20 @@ def command(
     def progress(done: int, total: int, what: str) -> None:
         click.echo(f"[{done}/{total}] {what}", err=True)
 
-    truth = simulate(
-        out,
-        scenes=scenes,
-        size=size,
-        seed=seed,
-        images=images,
-        references=references,
-        depth=depth,
-        progress=progress,
-    )
+    try:
+        truth = simulate(
+            out,
+            scenes=scenes,
+            size=size,
+            seed=seed,
+            images=images,
+            references=references,
+            depth=depth,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        click.echo("Stopped. Finished captures are kept: the same command goes on.", err=True)
+        raise
     if as_json:
         from defocus_ds.store import read_json
 
@@ -105,4 +109,6 @@ def command(
         files = [c["file"] for scene in shoot["scenes"] for c in scene["captures"]]
         echo_json({"truth": str(truth), "size": shoot["size"], "scenes": scenes, "files": files})
     else:
-        click.echo(f"{out}: {scenes} scenes, {4 * scenes} captures; truth in {truth}")
+        click.echo(
+            f"{out}: {counted(scenes, 'scene')}, {counted(4 * scenes, 'capture')}; truth in {truth}"
+        )

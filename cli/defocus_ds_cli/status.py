@@ -21,6 +21,7 @@ def command(dataset: Path, as_json: bool) -> None:
 
     Exits with 1 when a scene has failed or the scan had to leave something out.
     """
+    from defocus_ds.dataset.findings import command_line
     from defocus_ds.pipeline import status
 
     state = status(dataset)
@@ -28,7 +29,7 @@ def command(dataset: Path, as_json: bool) -> None:
         echo_json({**asdict(state), "dataset": str(state.dataset)})
     else:
         total = len(state.scenes)
-        stopped = f"stopped; go on with: defocus-ds build {state.shoot} -o {dataset}"
+        stopped = f"stopped; go on with: {command_line('build', state.shoot, '-o', dataset)}"
         word = "a build or crop is running" if state.running else stopped
         click.echo(f"{dataset}: {'complete' if state.complete and not state.running else word}")
         click.echo(f"  shoot   {state.shoot} ({counted(total, 'scene')}, preset {state.preset})")

@@ -80,14 +80,15 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="As in `measure` [default: psnr, ssim, q, lpips, lpips-vgg; a column without weights says "
-    "so]. Repeatable.",
+    help="As in `measure` [default: those of --expect, else psnr, ssim, q, lpips, lpips-vgg; a "
+    "column without weights says so]. Repeatable.",
 )
 @click.option(
     "--lpips-weights",
     type=existing_file,
     metavar="FILE",
-    help="Weights for lpips [default: those that `defocus-ds weights` put into the cache].",
+    help="Weights for lpips or lpips-vgg, whichever it holds; adds that column to those of "
+    "--expect [default: those that `defocus-ds weights` put into the cache].",
 )
 @click.option(
     "--set",
@@ -114,8 +115,8 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--expect",
     metavar="NAME|FILE",
-    help="Compare with stored results: a file, or kodak24-classical, kodak24-red, bsd500-classical "
-    "(with --first 50).",
+    help="Compute everything and compare with stored results: a file, or kodak24-classical, "
+    "kodak24-red, bsd500-classical (with --first 50).",
 )
 @click.option(
     "--store",
@@ -205,7 +206,8 @@ def command(
         precision=precision,
     )
     measures, absent = choose_metrics(
-        metric_names or (expected.metrics if expected is not None else ()),
+        metric_names,
+        expected=expected.metrics if expected is not None else (),
         lpips_weights=lpips_weights,
         device=str(place),
     )
@@ -225,6 +227,8 @@ def command(
             batch=batch,
             device=place,
             samples=samples,
+            # what is compared or kept for comparison is of the code that runs now
+            reuse=expect is None and store is None,
             progress=progress,
         ).with_absent(absent)
     if output is not None:

@@ -67,7 +67,8 @@ __all__ = ["command"]
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where decoded crops are kept [default: ~/.cache/defocus-ds/crops].",
+    help="Where decoded crops are kept [default: crops in $DEFOCUS_DS_CACHE, else in "
+    "~/.cache/defocus-ds].",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write RUN/tensorboard.")
 @json_option
@@ -126,7 +127,7 @@ def _fit(
     """Train with progress on stderr; None in all processes but torchrun's first."""
     from defocus_ds_cli.fit_display import FitDisplay
     from defocus_ds_cli.progress import Progress
-    from defocus_ds_train.begin import check_start
+    from defocus_ds_train.begin import check_start, resume_notes, start_notes
     from defocus_ds_train.checkpoint import RunFolder
     from defocus_ds_train.data.source import open_training_data
     from defocus_ds_train.device import choose_device
@@ -144,7 +145,9 @@ def _fit(
         )
     with FitDisplay(recipe.epochs, shown=leads) as display:
         display.say(_heading(recipe, opened, run))
-        for note in opened.notes:
+        begun = RunFolder(run).started
+        more = resume_notes(RunFolder(run)) if begun else start_notes(recipe, opened, start)
+        for note in (*opened.notes, *more):
             display.say(note)
         reports = 0
 

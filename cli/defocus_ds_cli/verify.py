@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from defocus_ds_cli.options import echo_json, existing_path, json_option
+from defocus_ds_cli.options import counted, echo_json, existing_path, json_option
 
 __all__ = ["command"]
 
@@ -34,8 +34,10 @@ def command(path: Path, as_json: bool) -> None:
             click.echo(f"  expected  {finding.expected}")
             click.echo(f"  found     {finding.found}")
             click.echo(f"  repair    {finding.repair}")
-        counts = ", ".join(f"{count} {name}" for name, count in report.checked.items())
-        result = "clean" if report.clean else f"{len(report.findings)} findings"
+        counts = ", ".join(
+            counted(count, name.removesuffix("s")) for name, count in report.checked.items()
+        )
+        result = "clean" if report.clean else counted(len(report.findings), "finding")
         click.echo(f"{path}: {result} ({counts} checked)")
     if not report.clean:
         raise click.exceptions.Exit(1)

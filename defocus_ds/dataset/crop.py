@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from defocus_ds.dataset.shards import (
     manifest_metadata,
 )
 from defocus_ds.dataset.split import Splits, assign_splits
+from defocus_ds.dataset.stale import valid_rejections
 from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level, UInt8Image
@@ -100,8 +103,11 @@ def crop(
         TooFewCrops: fewer crops pass than ``train`` or ``test`` ask for.
         ConfigError: a size, stride or limit out of range.
     """
+    from defocus_ds.pipeline.journal import refuse_unfinished
+
     root = Path(dataset)
     chosen = _blurred_level(level)
+    refuse_unfinished(root)
     info = read_info(root)
     with only_writer(root):
         rows = read_scenes(root / SCENES_NAME)
@@ -110,10 +116,18 @@ def crop(
             reasons = "; ".join(str(item) for item in left_out[:5])
             raise DatasetError(f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.")
         notes: list[str] = []
+        folder = root / "crops" / chosen.value
+        digest = sha256_file(root / SCENES_NAME)
+        before: Any = None
         old = [str(built.pair) for built in pairs if built.radius_map is None]
         if manifest is not None:
             plan = plan_from_manifest(manifest, pairs, left_out, level=chosen)
             step = _Steps(progress, len(plan.pairs))
+            before = valid_rejections(folder, manifest, digest)
+            if before is None:
+                notes.append(
+                    f"the manifest does not know what was rejected: there is no {REJECTED_NAME}."
+                )
         else:
             tile = _tile_config(info, config, size, stride)
             splits = _splits(root, rows, tile, seed, notes)
@@ -125,7 +139,7 @@ def crop(
                 splits=splits,
                 wanted={"train": train, "test": test},
                 seed=seed,
-                dataset_digest=sha256_file(root / SCENES_NAME),
+                dataset_digest=digest,
                 step=step,
             )
             if old:
@@ -136,9 +150,10 @@ def crop(
                 )
             if tile.test_share > 0 and not plan.passed["test"]:
                 notes.append(f"no {level} crop is in test; more scenes give it some.")
-        folder = root / "crops" / chosen.value
         with replaced_folder(folder) as fresh:
             _write(fresh, plan, step)
+            if before is not None:
+                shutil.copyfile(folder / REJECTED_NAME, fresh / REJECTED_NAME)
         _refresh_sums(root, rows, chosen)
     return CropReport(
         folder,
@@ -148,7 +163,7 @@ def crop(
         len(plan.pairs),
         plan.counts,
         plan.passed,
-        plan.rejected,
+        plan.rejected if before is None else _counts(before),
         tuple(left_out),
         tuple(notes),
     )
@@ -263,6 +278,11 @@ def _image_hashes(built: BuiltPair) -> dict[str, str]:
         "image_sha256_sharp": built.sharp_sha256,
         "image_sha256_blurred": built.blurred_sha256,
     }
+
+
+def _counts(rejections: Any) -> dict[str, int]:
+    """Reason -> rejected crops, of a rejected.parquet."""
+    return dict(sorted(Counter(rejections.column("reason").to_pylist()).items()))
 
 
 def _rejected(planned: PlannedPair) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "Findings", "VerifyReport", "repair"]
+__all__ = ["Finding", "Findings", "VerifyReport", "command_line", "repair"]
 
 _SHOWN_PER_FILE = 20
 
@@ -78,6 +79,15 @@ def repair(file: str, *, missing: bool = False) -> str:
     if file in ("dataset.json", "scenes.parquet"):
         return "Run the same `defocus-ds build` again, or copy the file again."
     return "Copy the file again."
+
+
+def command_line(*words: str | Path) -> str:
+    """A ``defocus-ds`` command that can be pasted into a shell.
+
+    >>> command_line("build", "my shoot", "-o", "dataset")
+    "defocus-ds build 'my shoot' -o dataset"
+    """
+    return shlex.join(["defocus-ds", *map(str, words)])
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,7 @@ from defocus_ds.dataset.shards import (
     MANIFEST_NAME,
     MANIFEST_SCHEMA,
     REJECTED_NAME,
+    REJECTED_SCHEMA,
     crop_record,
     has_crops,
 )
@@ -20,7 +21,7 @@ from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.store import sha256_file
 
-__all__ = ["earlier_build", "stale_levels"]
+__all__ = ["earlier_build", "stale_levels", "valid_rejections"]
 
 
 def stale_levels(dataset: Path) -> list[str]:
@@ -74,6 +75,29 @@ def earlier_build(
         if images.issuperset(distinct(manifest, *columns)):
             return None
     return str(named)
+
+
+def valid_rejections(folder: Path, manifest: Path, digest: str) -> Any:
+    """The rejections beside a level's crops, if they are those of a manifest.
+
+    Args:
+        folder: of the level; it need not exist.
+        manifest: the file that crops are to be rebuilt from.
+        digest: SHA-256 of the present scenes.parquet.
+
+    Returns:
+        An Arrow table with its metadata; None where the manifest is not this folder's own, or
+        was made from another build, or the rejections are gone or damaged.
+    """
+    own, rejected = folder / MANIFEST_NAME, folder / REJECTED_NAME
+    if not own.is_file() or not rejected.is_file() or sha256_file(own) != sha256_file(manifest):
+        return None
+    try:
+        table = read_table(rejected, REJECTED_SCHEMA)
+        record = crop_record(rejected, table.schema.metadata)
+    except DatasetError:
+        return None
+    return table if record.get("dataset_digest") == digest else None
 
 
 def _is_current(dataset: Path, level: Level, folder: Path, digest: str | None) -> bool:

@@ -37,10 +37,13 @@ def verify(
     Raises:
         DatasetError: the folder does not exist or holds nothing this can check.
     """
+    from defocus_ds.pipeline.journal import refuse_unfinished
+
     root = Path(path)
     folders = _level_folders(root)
     is_dataset = any((root / name).exists() for name in (INFO_NAME, SCENES_NAME))
     if not (is_dataset or folders or (root / SUMS_NAME).exists()):
+        refuse_unfinished(root)
         raise DatasetError(
             f"{root}: neither {INFO_NAME} nor crops nor {SUMS_NAME} here. "
             "Give the folder that build, crop or release made."

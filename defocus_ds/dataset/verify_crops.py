@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from defocus_ds.dataset.findings import Findings
+from defocus_ds.dataset.findings import Findings, command_line
 from defocus_ds.dataset.loaders import decode_crop
 from defocus_ds.dataset.manifest import SCENES_NAME
 from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs
@@ -131,7 +131,7 @@ class CropChecker:
                 name,
                 f"crops of the present build ({SCENES_NAME} {str(self._digest)[:12]}...)",
                 f"crops cut from an earlier build ({earlier[:12]}...)",
-                f"Run `defocus-ds crop {self._root} --level {folder.name}`.",
+                f"Run `{command_line('crop', self._root, '--level', folder.name)}`.",
             )
             return True
         for kind in ("sharp", "blurred"):

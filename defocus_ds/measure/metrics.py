@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from defocus_ds.errors import InputError
 from defocus_ds.frames import UInt8Image
 from defocus_ds.measure.fidelity import peak_signal_to_noise_ratio, structural_similarity
 from defocus_ds.measure.sharpness import SharpnessKind, sharpness_q
+from defocus_ds.measure.weights import network_of_file
 
 __all__ = ["DEFAULT_METRICS", "METRIC_NAMES", "Metric", "metrics"]
 
@@ -50,12 +51,15 @@ def metrics(
 
     Args:
         names: of `METRIC_NAMES`; None takes `DEFAULT_METRICS`, the columns of MMSP 2024.
-        lpips_weights: file for "lpips" or "lpips-vgg", see `defocus_ds.measure.perceptual.Lpips`;
-            None takes the user's cache.
+        lpips_weights: file for "lpips" or "lpips-vgg", see `defocus_ds.measure.perceptual.Lpips`.
+            Where both are named it is of the one whose weights it holds; the other, and both
+            where it is None, are those of the user's cache.
         device: where those two run.
 
     Raises:
-        InputError: an unknown name, or what `Lpips` raises when it is among them.
+        InputError: an unknown name, weights and no metric that takes them, or what `Lpips`
+            raises when it is among them.
+        DatasetError: the file holds no such weights.
 
     >>> [metric.name for metric in metrics(["psnr", "q"])]
     ['psnr', 'q']
@@ -64,9 +68,26 @@ def metrics(
     for name in chosen:
         if name not in METRIC_NAMES:
             raise InputError(f"metric {name!r}; known: {', '.join(METRIC_NAMES)}.")
+    files = _files(chosen, lpips_weights)
     return tuple(
-        _lpips(name, lpips_weights, device) if name in _LPIPS else _PLAIN[name] for name in chosen
+        _lpips(name, files[name], device) if name in _LPIPS else _PLAIN[name] for name in chosen
     )
+
+
+def _files(names: Sequence[str], weights: Path | None) -> dict[str, Path | None]:
+    """The file for each LPIPS metric among the names; None is the cache."""
+    takers = [name for name in names if name in _LPIPS]
+    if weights is None:
+        return dict.fromkeys(takers)
+    if not takers:
+        raise InputError(
+            f"{weights}: weights of LPIPS, and none of {', '.join(names)} takes them. Leave them "
+            "out, or add --metric lpips."
+        )
+    if len(set(takers)) == 1:  # a file of the other network is then an error, not left aside
+        return dict.fromkeys(takers, weights)
+    network = network_of_file(weights)
+    return {name: weights if _LPIPS[name] == network else None for name in takers}
 
 
 def _q(image: UInt8Image, _reference: UInt8Image, *, kind: SharpnessKind) -> float:

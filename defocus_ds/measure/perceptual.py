@@ -84,13 +84,13 @@ class Lpips:
             )
         # TF32 would change the third digit on recent GPUs
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            total = torch.zeros(len(images), dtype=torch.float64, device=self._device)
+            total = torch.zeros(len(images), dtype=torch.float64)  # MPS has no float64
             one, two = self._input(images), self._input(references)
             for stage, head in zip(self._stages, self._heads, strict=True):
                 one, two = stage(one), stage(two)
                 gap = (_unit(one) - _unit(two)) ** 2
-                total += (gap * head).sum(dim=1).mean(dim=(1, 2)).double()
-        return np.asarray(total.cpu().numpy())
+                total += (gap * head).sum(dim=1).mean(dim=(1, 2)).cpu().double()
+        return np.asarray(total.numpy())
 
     def _input(self, images: npt.NDArray[Any]) -> Any:
         """(N, 3, H, W) float32 as the network expects it."""

@@ -27,6 +27,7 @@ __all__ = [
     "cached_weights",
     "download_weights",
     "import_weights",
+    "network_of_file",
     "read_weights",
 ]
 
@@ -183,6 +184,11 @@ def read_weights(path: Path, network: str = "alex") -> Arrays:
         InputError: an unknown network, or safetensors is not installed.
     """
     return _checked(_from_bytes(_read(path), where=str(path)), _network(network), where=str(path))
+
+
+def network_of_file(path: Path) -> str:
+    """Which network a file of weights is of: "alex" or "vgg"; raises as `import_weights`."""
+    return _network_of(_from_bytes(_read(path), where=str(path))).name
 
 
 def _network(name: str) -> Network:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig
+from defocus_ds.dataset.findings import command_line
 from defocus_ds.dataset.folders import only_writer
 from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.errors import DatasetError, InputError, ShootError
@@ -139,7 +140,7 @@ def build(
         Complaint(
             "warning",
             f"crops/{level}",
-            f"cut from an earlier build. Run: defocus-ds crop {dataset} --level {level}",
+            f"cut from an earlier build. Run: {command_line('crop', dataset, '--level', level)}",
         )
         for level in stale_levels(dataset)
     ]
@@ -258,7 +259,9 @@ def _look(
         found = replace(found, complaints=())
     if not found.brackets:
         reasons = "; ".join(str(c) for c in found.complaints[:3]) or "no captures found"
-        raise ShootError(f"{shoot}: no usable scene ({reasons}). See: defocus-ds scan {shoot}")
+        raise ShootError(
+            f"{shoot}: no usable scene ({reasons}). See: {command_line('scan', shoot)}"
+        )
     return found, "" if found.complaints else listing
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig, config_from_dict
+from defocus_ds.dataset.findings import command_line
 from defocus_ds.errors import ConfigError, DatasetError
 from defocus_ds.frames import Bracket
 from defocus_ds.pipeline.plan import STAGES, current_versions, file_stamps
@@ -21,6 +22,7 @@ __all__ = [
     "listing_digest",
     "read_failure",
     "read_journal",
+    "refuse_unfinished",
     "write_failure",
     "write_journal",
 ]
@@ -85,6 +87,18 @@ def read_journal(dataset: Path) -> Journal:
         raise DatasetError(
             f"{path}: damaged ({type(error).__name__}: {error}). Delete it and build again."
         ) from error
+
+
+def refuse_unfinished(dataset: Path) -> None:
+    """Tell a build that was interrupted from a folder that is no dataset.
+
+    Raises:
+        DatasetError: a build was begun here and has not written dataset.json yet.
+    """
+    if (dataset / "dataset.json").exists() or not _journal_path(dataset).is_file():
+        return
+    again = command_line("build", read_journal(dataset).shoot, "-o", dataset)
+    raise DatasetError(f"{dataset}: this build is unfinished; go on with: {again}")
 
 
 def listing_digest(shoot: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from defocus_ds.config import BuildConfig
 from defocus_ds.frames import Bracket
@@ -19,6 +20,7 @@ __all__ = [
     "chain_digest",
     "colour_first",
     "current_versions",
+    "doubted_by",
     "file_stamps",
     "plan_scene",
     "stage_config_digest",
@@ -109,6 +111,23 @@ def chain_digest(receipt: Receipt) -> str:
 def stage_config_digest(config: BuildConfig, stage: str) -> str:
     """Digest of the configuration sections that the stage reads."""
     return config.digest(*_SECTIONS[stage])
+
+
+def doubted_by(bracket: Bracket, alignments: Mapping[str, Any]) -> list[str]:
+    """The pairs that speak against the sharp capture, which all pairs of the scene share.
+
+    Args:
+        bracket: whose pairs they are; theirs is the order of the answer.
+        alignments: level -> record of its alignment; absent where there is none.
+    """
+    return [
+        str(pair)
+        for pair in bracket.pairs
+        if any(
+            reason.startswith("roles:")
+            for reason in alignments.get(pair.level, {}).get("reasons", ())
+        )
+    ]
 
 
 @cache

@@ -26,6 +26,7 @@ from defocus_ds.pipeline.plan import (
     chain_digest,
     colour_first,
     current_versions,
+    doubted_by,
     file_stamps,
     stage_config_digest,
 )
@@ -251,6 +252,7 @@ def _render(task: StageTask) -> _Done:
     images: dict[str, Any] = {}
     name = f"images/{task.bracket.scene}/{Level.SHARP}.png"
     write_png(task.dataset / name, _load(task, Level.SHARP))
+    doubted = doubted_by(task.bracket, alignments)
     images[Level.SHARP] = {"image": name, "verdict": "keep", "reasons": []}
     for pair in task.bracket.pairs:
         failed = [
@@ -268,13 +270,16 @@ def _render(task: StageTask) -> _Done:
         else:
             lut = np.load(task.dataset / _lut_name(task, pair.level))
             pixels = resample(_load(task, pair.level), alignment.warp, lut=lut)
-        folder = "images" if alignment.verdict else "rejected"
+        reasons = list(alignment.verdict.reasons)
+        if doubted and str(pair) not in doubted:
+            reasons.append(f"roles: the sharp capture is doubtful, see {', '.join(doubted)}")
+        folder = "rejected" if reasons else "images"
         name = f"{folder}/{task.bracket.scene}/{pair.level}.png"
         write_png(task.dataset / name, pixels)
         images[pair.level] = {
             "image": name,
-            "verdict": "keep" if alignment.verdict else "reject",
-            "reasons": list(alignment.verdict.reasons),
+            "verdict": "reject" if reasons else "keep",
+            "reasons": reasons,
         }
     files = tuple(entry["image"] for entry in images.values() if entry["image"])
     return _Done({"images": images}, files)

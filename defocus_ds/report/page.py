@@ -63,6 +63,16 @@ _MEANINGS = {
 }
 
 
+_NUMBER = ' class="number"'
+
+# said under a plot, where its figures and those of the pair could be taken for each other
+_PLOT_NOTES = {
+    "residual shift": "Each cell as measured, with its own noise: single cells can lie above the "
+    "limit while the residual of the pair, which weighs what the cells know by their noise, is "
+    "far below it."
+}
+
+
 # as they follow each other; `review` draws them under these names
 _PLOTS = ("residual shift", "blur radius", "unexplained contrast", "registration metric")
 
@@ -143,7 +153,7 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
     ]
     items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in details)
     return (
-        f"<header><h1>{escape(title)}</h1><p>{_counted(scenes, 'scene')}, "
+        f"<header><h1>defocus-ds report: {escape(title)}</h1><p>{_counted(scenes, 'scene')}, "
         f"{_counted(len(pairs), 'pair')}: "
         f'<span class="verdict keep">{counts["keep"]} kept</span>, '
         f'<span class="verdict reject">{counts["reject"]} rejected</span>, '
@@ -159,7 +169,8 @@ def _counted(count: int, noun: str) -> str:
 def _table(pairs: Sequence[PairView], numbers: Mapping[str, int]) -> str:
     headings = ("Pair", "Level", "Verdict", *(name for name, _, _ in _FIGURES), "Reasons")
     head = "".join(
-        f'<th scope="col" aria-sort="none" title="{escape(_MEANINGS.get(name, ""))}">'
+        f'<th scope="col" aria-sort="none" title="{escape(_MEANINGS.get(name, ""))}"'
+        f"{_NUMBER if name in _MEANINGS else ''}>"
         f'<button type="button">{escape(name)}</button></th>'
         for name in headings
     )
@@ -181,7 +192,7 @@ def _row(pair: PairView, number: int) -> str:
         f'<td data-sort="{order}">{pair.level}</td>',
         f"<td>{_verdict(pair)}</td>",
         *(_figure_cell(getattr(pair, name), digits) for _, name, digits in _FIGURES),
-        f"<td>{escape('; '.join(pair.reasons))}</td>",
+        f'<td class="reasons">{escape("; ".join(pair.reasons))}</td>',
         f'<td><input type="checkbox" data-pair="{escape(pair.name)}" '
         f'aria-label="Leave out {escape(pair.name)}"{" data-skipped" if skipped else ""}></td>',
     ]
@@ -210,7 +221,7 @@ def _scene(number: int, scene: str, pairs: Iterable[PairView], pictures: ScenePi
     return (
         f'<section class="scene" id="s{number}"><h2>{escape(scene)} '
         '<a class="up" href="#pairs">to the table</a></h2>'
-        f'<div class="row">{thumbnails}</div>{"".join(parts)}</section>'
+        f'<div class="thumbs">{thumbnails}</div>{"".join(parts)}</section>'
     )
 
 
@@ -226,7 +237,13 @@ def _pair(number: int, pair: PairView, pictures: ScenePictures) -> str:
         for entry in pictures.tiles.get(pair.level, ())
     )
     plots = "".join(
-        _image(pictures, name, f"{pair.name}, {label}", caption=label, kind="plot")
+        _image(
+            pictures,
+            name,
+            f"{pair.name}, {label}",
+            caption=". ".join(filter(None, (label, _PLOT_NOTES.get(label)))),
+            kind="plot",
+        )
         for label, name in sorted(
             pictures.plots.get(pair.level, {}).items(), key=lambda item: _PLOTS.index(item[0])
         )

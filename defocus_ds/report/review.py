@@ -63,8 +63,10 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
         DatasetError: not a dataset, or an image that its manifest names cannot be read.
     """
     from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
+    from defocus_ds.pipeline.journal import refuse_unfinished
 
     dataset = Path(dataset)
+    refuse_unfinished(dataset)
     facts = read_info(dataset)
     scenes = _scenes(read_scenes(dataset / SCENES_NAME))
     folder = dataset / "report"

@@ -1,7 +1,7 @@
 """Files of a run: weights anyone can load, and the state to go on from.
 
 recipe.toml        the recipe in full; `train fit RUN/recipe.toml` repeats it
-run.json           digests of recipe, data and first weights; precision, versions
+run.json           digests of recipe, data and first weights; precision, threads, versions
 metrics.csv        a row every log_every steps and one an epoch
 best.safetensors   weights of the epoch with the lowest validation loss
 last.safetensors   weights of the last epoch
@@ -32,6 +32,7 @@ __all__ = ["FORMAT", "RunFolder", "load_model", "save_model", "weights_record"]
 FORMAT = 1
 _KEY = "defocus_ds"
 _MAX_WIDTH = 4096
+_TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors calls them
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class RunFolder:
         Raises:
             InputError: the folder holds something else.
         """
-        if self.path.is_dir() and any(not p.name.startswith(".") for p in self.path.iterdir()):
+        there = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+        # a recipe alone is what a run leaves that was killed between its first two files
+        if any(not name.startswith(".") for name in there - {"recipe.toml"}):
             raise InputError(f"{self.path}: not empty and not a run; give another folder with -o.")
         write_bytes(self.path / "recipe.toml", recipe.as_toml().encode())
         write_json(self._info, {"format": FORMAT, **info})
@@ -151,10 +154,13 @@ def load_model(path: Path | str) -> UNet:
     from safetensors.torch import load_file
 
     file = _weights_file(Path(path))
-    model = UNet(_filters(weights_record(file), file))
+    # without memory: the record may claim any size, the file must hold it first
+    with torch.device("meta"):
+        model = UNet(_filters(weights_record(file), file))
     try:
-        # strict: a missing, unknown or misshapen tensor is an error
-        model.load_state_dict(load_file(file))
+        _check_header(file, model)
+        tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+        model.load_state_dict(tensors, assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{file}: not weights of this network ({_one_line(error)}).") from error
     if not all(bool(t.isfinite().all()) for t in model.state_dict().values()):
@@ -206,6 +212,26 @@ def _filters(record: Mapping[str, Any], file: Path) -> tuple[int, ...]:
     ):
         raise InputError(f"{file}: filters = {filters!r}; need 1 to 8 whole numbers.")
     return tuple(filters)
+
+
+def _check_header(file: Path, model: nn.Module) -> None:
+    """Whether the file holds the tensors of the model and no others; only its header is read.
+
+    Raises:
+        RuntimeError: a tensor is missing, unknown, or of another shape or type.
+    """
+    from safetensors import safe_open
+
+    needed = {name: (_TYPES[t.dtype], list(t.shape)) for name, t in model.state_dict().items()}
+    with safe_open(file, framework="pt") as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        held = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
+    for name in sorted(needed.keys() | held.keys()):
+        if needed.get(name) != held.get(name):
+            has, needs = (
+                " ".join(map(str, of[name])) if name in of else "absent" for of in (held, needed)
+            )
+            raise RuntimeError(f"{name} is {has}, need {needs}")
 
 
 def _one_line(error: BaseException) -> str:

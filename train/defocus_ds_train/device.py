@@ -22,8 +22,14 @@ __all__ = [
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# the CPU's allocator, CUDA's context and cuDNN raise no class of their own for it
-_NO_MEMORY = ("can't allocate memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED")
+# the CPU's allocator, CUDA's context and libraries raise no class of their own for it
+_NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+)
 _OLDEST_TRITON = (7, 0)  # compute capability that Triton generates code for
 
 

@@ -45,8 +45,8 @@ def evaluate(
             restored = model(pair.blurred)
         terms = l1_q_loss(restored, pair.sharp)
         values = (
-            terms.l1.double().cpu() * len(restored),
-            terms.q.double().cpu() * len(restored),
+            terms.l1.cpu().double() * len(restored),
+            terms.q.cpu().double() * len(restored),
             _psnr_sum(restored.float().clamp(0, 1), pair.sharp),
             _psnr_sum(pair.blurred, pair.sharp),
             torch.tensor(float(len(restored)), dtype=torch.float64),
@@ -58,6 +58,6 @@ def evaluate(
 
 
 def _psnr_sum(images: Tensor, sharp: Tensor) -> Tensor:
-    errors = (images - sharp).square().mean(dim=(1, 2, 3)).double().cpu()
+    errors = (images - sharp).square().mean(dim=(1, 2, 3)).cpu().double()
     # equal crops would be infinitely good: 8-bit values are never closer than half a level
     return (-10 * torch.log10(errors.clamp(min=(0.5 / 255) ** 2))).sum()

@@ -20,7 +20,7 @@ __all__ = ["Diverged", "OutOfMemory", "StopRequest", "explained_failures", "inte
 
 
 class Diverged(DefocusError):
-    """The loss is not finite; the last good state is kept."""
+    """Loss or weights are not finite; the last good state is kept."""
 
 
 class OutOfMemory(InputError):

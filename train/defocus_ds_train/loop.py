@@ -37,6 +37,9 @@ from defocus_ds_train.unet import UNet
 
 __all__ = ["fit"]
 
+# of the recipe, in the record of its weights: what a second stage must know of its first
+_RECORDED = ("source", "level", "blur", "blur_px", "beta", "seed", "held_out")
+
 
 def fit(
     recipe: Recipe,
@@ -53,7 +56,7 @@ def fit(
 
     Under torchrun every process calls this with the same arguments.  Ctrl-C ends it after the
     step in flight, with everything saved; calling it again goes on as if nothing had happened,
-    to the bit on a CPU.
+    to the bit on a CPU with the same threads and versions.
 
     Args:
         recipe: what to do.
@@ -72,7 +75,7 @@ def fit(
         InputError: recipe, data or weights are not those that the run was begun with, or the
             device cannot do what is asked.
         OutOfMemory: a batch does not fit.
-        Diverged: the loss is not finite; the last good state is kept.
+        Diverged: loss or weights are not finite; the last good state is kept.
     """
     folder = RunFolder(run)
     with (
@@ -157,10 +160,14 @@ def fit(
                 stopping = due and group.any(stop.asked) if together else stop.asked
                 if due or stopping or at.step % recipe.save_every == 0:
                     means = _finite_means(at, group, folder, rate)
+                    saving = stopping or not due or at.step % recipe.save_every == 0
+                    # the loss was finite before the step, which says nothing of what the step did
+                    if saving and not at.finite:
+                        raise Diverged(_diverged(folder, at.steps_done, rate, "a weight"))
                     if due:
                         reports.add(_step_report(at, means, rate, clock, recipe.batch))
                         at.clear_window()
-                    if group.leads and (stopping or not due or at.step % recipe.save_every == 0):
+                    if saving and group.leads:
                         folder.save_state(at.as_dict())
                     if stopping:
                         return at.result(folder.path, place, precision, finished=False)
@@ -173,12 +180,12 @@ def fit(
                 precision=precision,
                 group=group,
             )
-            if not math.isfinite(scores.loss):
+            if not (math.isfinite(scores.loss) and at.finite):
                 raise Diverged(_diverged(folder, at.steps_done, rate, "the validation loss"))
             best = at.finish_epoch(scores)
             report = EpochReport(at.epoch, recipe.epochs, at.steps_done, scores, best)
             if group.leads:
-                record = _weights_record(recipe, data, report)
+                record = _weights_record(recipe, data, report, folder, precision)
                 if best:
                     save_model(folder.best, model, record)
                 save_model(folder.last, model, record)
@@ -216,7 +223,7 @@ def _finite_means(at: TrainingState, group: Group, folder: RunFolder, rate: floa
     Raises:
         Diverged: a step's loss is not finite.
     """
-    window = group.mean(at.window).double().cpu()
+    window = group.mean(at.window).cpu().double()  # MPS has no float64
     bad = (~window[:, 0].isfinite()).nonzero()
     if len(bad):
         step = at.steps_done - len(window) + int(bad[0]) + 1
@@ -252,13 +259,19 @@ def _step_report(
     )
 
 
-def _weights_record(recipe: Recipe, data: TrainingData, report: EpochReport) -> dict[str, object]:
+def _weights_record(
+    recipe: Recipe, data: TrainingData, report: EpochReport, folder: RunFolder, precision: str
+) -> dict[str, object]:
     scores = report.scores
     return {
         "filters": list(recipe.filters),
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
         "data_digest": data.digest,
+        **{key: getattr(recipe, key) for key in _RECORDED},
+        "validation_scenes": data.validation_scenes,
+        "start_sha256": folder.info().get("start_sha256"),
+        "precision": precision,
         "epoch": report.epoch,
         "val_loss": scores.loss,
         "val_psnr": scores.psnr,

@@ -19,6 +19,8 @@ from defocus_ds_train.device import choose_device
 
 __all__ = ["Group", "SharedBatchNorm", "process_group", "torchrun_rank"]
 
+_GONE = "onnection closed by peer"
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -77,7 +79,8 @@ def process_group(device: str = "auto") -> Iterator[Group]:
         device: as in `choose_device`; every process of a machine takes a GPU of its own.
 
     Raises:
-        InputError: no such device, or another process ended, which says why itself.
+        InputError: no such device, fewer GPUs than processes, or another process ended, which
+            says why itself.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -86,16 +89,24 @@ def process_group(device: str = "auto") -> Iterator[Group]:
     rank = torchrun_rank()
     place = choose_device(device, index=int(os.environ.get("LOCAL_RANK", "0")))
     if place.type == "cuda":
+        gpus = torch.cuda.device_count()
+        if place.index is not None and place.index >= gpus:
+            raise InputError(
+                f"process {rank} of {world}: it would take GPU {place.index} of this machine, "
+                f"which has {gpus}. Give torchrun --nproc-per-node {gpus}, or --device cpu."
+            )
         torch.cuda.set_device(place)
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Group(rank, world, place)
     except RuntimeError as error:
-        if "onnection closed by peer" not in str(error):
+        # NCCL has a class for it, gloo only words
+        if not isinstance(error, dist.DistBackendError) and _GONE not in str(error):
             raise
+        reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"process {rank} of {world}: another process of this run ended, so this one does too; "
-            "the message of that one says why."
+            f"process {rank} of {world}: another process of this run ended or cannot be reached "
+            f"({reason}), so this one ends too; the message of that one says why."
         ) from error
     finally:
         dist.destroy_process_group()

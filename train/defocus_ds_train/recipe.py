@@ -58,7 +58,8 @@ class Recipe:
         precision: "fp32", "bf16", "fp16", or "auto": bf16 where a GPU has it, else fp32.
         channels_last: memory layout of the network.
         compile: "off", "default" or "reduce-overhead" (with CUDA graphs), see `torch.compile`;
-            "auto": reduce-overhead on CUDA, else off.
+            "auto": off, but on a GPU that Triton generates code for reduce-overhead, or default
+            where there are several processes.
         log_every: steps between two rows of metrics.csv.
         save_every: steps between two states to resume from; the end of an epoch always is one.
     """

@@ -201,10 +201,11 @@ def restore_luma(
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            network.free_cache()
-            budget = tiling.rows.tile * tiling.columns.tile * tiling.batch / 2
-            continue
-        return _in_range(luma, change), tiling
+        else:
+            return _in_range(luma, change), tiling
+        # only here: as long as the error is handled, its traceback holds the failed tiles
+        network.free_cache()
+        budget = tiling.rows.tile * tiling.columns.tile * tiling.batch / 2
     raise InputError(
         f"{network.device}: out of memory with tiles of {tiling.columns.tile}x"
         f"{tiling.rows.tile} px. Give a smaller --tile or --overlap, or --device cpu."

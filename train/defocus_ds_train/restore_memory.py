@@ -59,6 +59,7 @@ def budget_pixels(
     """
     device = network.device
     if limit_mb is None:
+        network.free_cache()  # what torch keeps of the photo before is no less free
         memory = free_memory(device) * _SHARE.get(device.type, 0.5)
     else:
         memory = limit_mb * 2**20

@@ -18,7 +18,8 @@ from defocus_ds_train.restore_network import ResidualNet
 __all__ = ["FEATHER", "Axis", "NotFinite", "Tiling", "change_by_tiles", "plan_tiling"]
 
 FEATHER = 16  # px over which a tile passes into the next, in the middle of what they share
-_MOST_TILES = 64  # along an axis, when their size is chosen
+# along an axis, when their size is chosen; more would compute little but what they share
+_MOST_TILES = 64
 
 
 class NotFinite(DefocusError):

@@ -66,6 +66,12 @@ class TrainingState:
             return torch.zeros(0, len(self.MEASURES), device=self.device)
         return torch.stack(self._measured)
 
+    @property
+    def finite(self) -> bool:
+        """Whether every weight and statistic is; the device is read once."""
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        return bool(torch.stack([t.detach().isfinite().all() for t in tensors]).all())
+
     def finish_step(self, measured: Tensor) -> None:
         """Count a step whose measures are these; they stay on the device."""
         self.step += 1

@@ -19,6 +19,7 @@ __all__ = ["LUT_RANGE", "bake_lut", "cube_text", "parse_cube", "read_cube", "sav
 LUT_RANGE = (-0.5, 1.5)  # of node values; outside [0, 1] so that interpolation does not clip early
 
 _MAX_SIZE = 129
+_LARGEST = 1e6  # magnitude of a number in a table
 _LINE_BYTES = 200  # no honest line of a .cube file is longer
 
 
@@ -125,9 +126,16 @@ def _parse_table(lines: list[str], size: int, name: str) -> FloatImage:
     try:
         values = np.fromiter(chain.from_iterable(rows), np.float64, 3 * len(rows))
     except ValueError as error:
-        raise DatasetError(f"{name}: {error}.") from error
-    if not (np.abs(values) < 1e6).all():
-        raise DatasetError(f"{name}: a colour is not finite or beyond 1e6.")
+        raise DatasetError(
+            f"{name}: {error}; need three numbers a line. Is the file damaged? Export it again."
+        ) from error
+    wild = ~(np.abs(values) < _LARGEST)
+    if wild.any():
+        first = int(wild.argmax())
+        raise DatasetError(
+            f"{name}: colour {first // 3 + 1} holds {values[first]:g}; numbers that are not finite "
+            f"or not below {_LARGEST:g} are no colours. Export it again."
+        )
     table = values.astype(np.float32).reshape(size, size, size, 3)
     return np.ascontiguousarray(table.transpose(2, 1, 0, 3))
 
@@ -137,9 +145,13 @@ def _number(word: str) -> float | None:
         value = float(word)
     except ValueError:
         return None
-    return value if abs(value) < 1e6 else None
+    return value if abs(value) < _LARGEST else None
 
 
 def save_cube(path: Path, lut: FloatImage) -> None:
-    """Write a ``.cube`` file atomically; the same LUT gives the same bytes."""
+    """Write a ``.cube`` file atomically; the same LUT gives the same bytes.
+
+    It holds the nodes, six decimals each, and nothing else: `read_cube` gives a LUT of `bake_lut`
+    back bit for bit, and any other one rounded to millionths.
+    """
     store.write_bytes(path, cube_text(lut).encode("ascii"))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from defocus_ds.config import BuildConfig, ColourConfig
 from defocus_ds.errors import ColourFailed
-from defocus_ds.frames import FloatImage
+from defocus_ds.frames import FloatImage, Keep, Verdict
 from defocus_ds.optics import Transfer, Warp, to_encoded
 from defocus_ds.stages.colour.cube import bake_lut, read_cube, save_cube
 from defocus_ds.stages.colour.curves import apply_response
@@ -44,7 +44,10 @@ _COARSE = 16  # px averaged where pairs are compared without a matching blur
 
 
 class Aligned(Protocol):
-    """What is needed of an alignment: `defocus_ds.stages.register.Alignment` has it."""
+    """What is needed of an alignment: `defocus_ds.stages.register.Alignment` has it.
+
+    A ``verdict``, where there is one, is read as well: a rejection is noted in the record.
+    """
 
     @property
     def warp(self) -> Warp: ...
@@ -101,7 +104,11 @@ class ColourMap:
         return regrain(image, graded) if self.regrain else graded
 
     def save_cube(self, path: str | Path) -> None:
-        """Write the LUT as a ``.cube`` file, atomically; a regrain step is not part of it."""
+        """Write the LUT as a ``.cube`` file, atomically.
+
+        The file holds the LUT alone: not the record, not the regrain step, and not the
+        `response` that 8-bit images go through, which it tabulates.
+        """
         save_cube(Path(path), self.lut)
 
     @classmethod
@@ -109,6 +116,9 @@ class ColourMap:
         cls, path: str | Path, *, record: dict[str, Any] | None = None, regrain: bool = False
     ) -> ColourMap:
         """Read a ``.cube`` file; the LUT of `save_cube` comes back bit for bit.
+
+        The map that is read has no `response`: of a map that had one, 8-bit images come out up
+        to 2 levels different, as interpolated in the LUT; other types are unchanged.
 
         Raises:
             DatasetError: missing, damaged, or not a 3-D LUT.
@@ -133,7 +143,7 @@ def match_colour(
 
     Args:
         blurred: (H, W, 3) uint8, uint16 or float in [0, 1].
-        sharp: (h, w, 3), the same.
+        sharp: (H, W, 3), the same.
         alignment: where the sharp frame's points lie in the blurred one, and the blur radius;
             without it the two images count as aligned and the radius is estimated.
         preset: where ``config`` comes from if it is not given.
@@ -145,11 +155,13 @@ def match_colour(
         The map, with its record.
 
     Raises:
-        ColourFailed: wrong shapes, too small a common area, or nothing unclipped to compare.
+        ColourFailed: wrong shapes, an alignment of images of another size, too small a common
+            area, or nothing unclipped to compare.
     """
     config = config or BuildConfig.from_preset(preset).colour
-    pixels, reference = as_integers(blurred, "the blurred image"), as_integers(sharp, "the sharp")
-    notes = [] if alignment is not None else [_UNALIGNED]
+    pixels = as_integers(blurred, "the blurred image")
+    reference = as_integers(sharp, "the sharp image")
+    notes = _doubts(alignment)
     warp, area = _geometry(pixels, reference, alignment)
     radius, origin = _radius(pixels, reference, alignment, config, transfer)
     draw = Draw(area, config.samples, transfer, seed)
@@ -185,17 +197,38 @@ def match_colour(
 def _geometry(
     blurred: npt.NDArray[Any], sharp: npt.NDArray[Any], alignment: Aligned | None
 ) -> tuple[Warp, Area]:
-    if alignment is not None:
-        x0, y0, x1, y1 = (int(v) for v in alignment.valid_area)
-        return alignment.warp, (x0, y0, x1, y1)
-    if blurred.shape != sharp.shape:
-        raise ColourFailed(
-            f"the blurred image is {blurred.shape[1]} x {blurred.shape[0]}, the sharp "
-            f"{sharp.shape[1]} x {sharp.shape[0]}: without an alignment they must be equal. "
-            "Register the pair first."
-        )
     size = sharp.shape[1], sharp.shape[0]
-    return Warp.identity(size), (0, 0, *size)
+    sizes = (
+        f"the blurred image is {blurred.shape[1]} x {blurred.shape[0]} px, the sharp "
+        f"{size[0]} x {size[1]} px"
+    )
+    if alignment is None:
+        if blurred.shape != sharp.shape:
+            raise ColourFailed(
+                f"{sizes}: without an alignment they must be equal. Register the pair first."
+            )
+        return Warp.identity(size), (0, 0, *size)
+    width, height = alignment.warp.size
+    if not blurred.shape[:2] == sharp.shape[:2] == (height, width):
+        raise ColourFailed(
+            f"{sizes}; the alignment is of images of {width} x {height} px. Give it the images "
+            "that were registered, or register these."
+        )
+    x0, y0, x1, y1 = (int(v) for v in alignment.valid_area)
+    return alignment.warp, (x0, y0, x1, y1)
+
+
+def _doubts(alignment: Aligned | None) -> list[str]:
+    """What the record has to say about the places compared before anything is."""
+    if alignment is None:
+        return [_UNALIGNED]
+    verdict: Verdict = getattr(alignment, "verdict", Keep())
+    if verdict:
+        return []
+    return [
+        f"alignment: rejected ({'; '.join(verdict.reasons)}); the colours compared may be of "
+        "different places"
+    ]
 
 
 def _coarse(area: Area) -> int:

@@ -28,6 +28,7 @@ _COEFFICIENTS = _INTERVALS + 3
 _STEPS = 8  # of Gauss-Newton at most; it ends earlier where they become small
 _STIFFNESS = 0.001  # weight of the curve's squared second differences against the mean residual
 _ANCHOR = 1e-4  # weight that keeps an undetermined coefficient, but for the gains, at 0
+_DECIMALS = 6  # of the coefficients; sums differ in the last bits with the threads of the BLAS
 _LEAST_SLOPE = 0.1  # of a response curve; below it the fit is not believed
 
 
@@ -37,8 +38,9 @@ class Response:
 
     Attributes:
         curves: (3, K) cubic B-spline coefficients of what each curve adds to the stored value;
-            all 0 for a purely affine map.
-        matrix: (3, 4) float64, linear light of the blurred capture -> of the sharp one.
+            all 0 for a purely affine map.  A fit gives whole millionths.
+        matrix: (3, 4) float64, linear light of the blurred capture -> of the sharp one.  A fit
+            gives whole millionths.
         transfer: curve of the stored values.
     """
 
@@ -140,7 +142,11 @@ def _fit(
             curves = curves + step[12:].reshape(3, _COEFFICIENTS)
         if np.abs(step).max() < 1e-7:
             break
-    return Response(curves, matrix, transfer)
+    return Response(_rounded(curves), _rounded(matrix), transfer)
+
+
+def _rounded(coefficients: Matrix) -> Matrix:
+    return np.round(coefficients, _DECIMALS) + 0.0  # + 0.0 turns -0 into 0
 
 
 def _prior(

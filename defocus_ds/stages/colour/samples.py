@@ -66,11 +66,15 @@ def as_integers(image: npt.NDArray[Any], name: str = "image") -> npt.NDArray[Any
         ColourFailed: not (H, W, 3), or of another type.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ColourFailed(f"{name} has shape {image.shape}; need (H, W, 3).")
+        raise ColourFailed(
+            f"{name} has shape {image.shape}; need (H, W, 3), not empty. Give it three channels."
+        )
     if image.dtype in (np.uint8, np.uint16):
         return np.asarray(image, order="C")
     if image.dtype.kind != "f":
-        raise ColourFailed(f"{name} is {image.dtype}; need uint8, uint16 or float in [0, 1].")
+        raise ColourFailed(
+            f"{name} is {image.dtype}; need uint8, uint16 or float in [0, 1]. Convert it first."
+        )
     return np.asarray(np.round(np.clip(image, 0, 1) * 65535), np.uint16)
 
 
@@ -99,8 +103,10 @@ def blur_matched_samples(
         are places that lie outside the blurred image.
 
     Raises:
-        ColourFailed: the area is too small for the disk, or nothing unclipped is left.
+        ColourFailed: the area leaves the sharp image or is too small for the disk, or nothing
+            unclipped is left.
     """
+    _check_area(draw.area, sharp)
     x0, y0, x1, y1 = draw.area
     factor = averaged or _averaging(radius_px, (x1 - x0) * (y1 - y0), draw.count)
     small_radius = np.sqrt(max((radius_px**2 + 1 / 3) / factor**2 - 1 / 3, 0.0))
@@ -111,7 +117,8 @@ def blur_matched_samples(
     if width < 4 or height < 4:
         raise ColourFailed(
             f"the common area {x1 - x0} x {y1 - y0} px is too small for a blur of radius "
-            f"{radius_px:.1f} px. Are the two images of one scene?"
+            f"{radius_px:.1f} px; {(2 * half + 6) * factor} px a side are enough. "
+            "Are the two images of one scene?"
         )
     rng = np.random.default_rng(draw.seed)
     cell = np.sort(rng.integers(0, width * height, draw.count))
@@ -145,9 +152,13 @@ def plain_samples(
     Arguments and errors as `blur_matched_samples`; the blurred frame is sampled at the same
     coordinates, so an image compared with itself gives two equal clouds.
     """
+    _check_area(draw.area, sharp)
     x0, y0, x1, y1 = draw.area
     if x1 - x0 < 4 or y1 - y0 < 4:
-        raise ColourFailed(f"the common area {x1 - x0} x {y1 - y0} px is too small.")
+        raise ColourFailed(
+            f"the common area {x1 - x0} x {y1 - y0} px is too small; need 4 x 4 px. "
+            "Are the two images of one scene?"
+        )
     rng = np.random.default_rng(draw.seed)
     pixel = rng.integers(0, (x1 - x0) * (y1 - y0), draw.count)
     x, y = pixel % (x1 - x0) + x0, pixel // (x1 - x0) + y0
@@ -159,6 +170,17 @@ def plain_samples(
         return to_linear(np.clip(values, 0, 1), draw.transfer)
 
     return Samples(pick(blurred), pick(sharp), 1, 0.0)
+
+
+def _check_area(area: tuple[int, int, int, int], sharp: npt.NDArray[Any]) -> None:
+    """Compiled loops read where the area says, unchecked."""
+    x0, y0, x1, y1 = area
+    height, width = sharp.shape[:2]
+    if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
+        raise ColourFailed(
+            f"the area x {x0} to {x1}, y {y0} to {y1} px leaves the sharp image of {width} x "
+            f"{height} px. Register this pair, at this size, again."
+        )
 
 
 def _averaging(radius_px: float, pixels: int, count: int) -> int:

@@ -143,8 +143,12 @@ def check_clouds(*clouds: npt.NDArray[Any]) -> None:
                 f"colour samples of shape {cloud.shape}: need at least 16 rows of 3. "
                 "Is the valid area large enough and not clipped throughout?"
             )
-        if not np.isfinite(cloud).all():
-            raise ColourFailed("colour samples hold values that are not finite.")
+        finite = np.isfinite(cloud)
+        if not finite.all():
+            raise ColourFailed(
+                f"{int((~finite).sum())} of {finite.size} values of the colour samples are not "
+                "finite; need all. Does an image hold NaN or infinity?"
+            )
 
 
 def _block_quantiles(values: FloatImage) -> Matrix:

@@ -26,7 +26,10 @@ _FIXED = {
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A group that became a bracket, or not; ``order`` is by falling sharpness."""
+    """A group that became a bracket, or not; ``order`` is by falling sharpness.
+
+    ``order`` is empty where sharpness could not be measured, as a capture cannot be decoded.
+    """
 
     group: Group
     bracket: Bracket | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from defocus_ds.frames import Complaint, Level
@@ -48,6 +49,7 @@ def group_captures(found: Sequence[Found], table: ShootTable, *, root_name: str)
     for folder, members in folders.items():
         crowd = [f for f in found if f.folder == folder and f.header is not None]
         own = folder == "."
+        lost = [f for f in rest if f.folder == folder and f.header is None and f.rel not in named]
         if folder in settled_folders:
             parts.append(_unlisted(folder, members))
         elif len(members) == BRACKET == len(crowd):
@@ -56,7 +58,12 @@ def group_captures(found: Sequence[Found], table: ShootTable, *, root_name: str)
             parts.append(Grouping((Group(scene, "folder", ordered),)))
         else:
             scene, where = ("", root_name) if own else (scene_name(folder), folder)
-            parts.append(group_by_time(members, scene=scene, where=where))
+            if lost and len(crowd) + len(lost) == BRACKET:
+                whose = Grouping((), tuple((scene, Member(f)) for f in in_capture_order(members)))
+                parts.append(replace(whose, complaints=(needs_file(where, lost[0]),)))
+            else:
+                grouped = group_by_time(members, scene=scene, where=where)
+                parts.append(_mentioning(grouped, lost))
     return _unique_scenes(
         [g for part in parts for g in part.groups],
         [f for part in parts for f in part.leftover],
@@ -93,6 +100,15 @@ def _by_table(found: Sequence[Found], table: ShootTable) -> Grouping:
         if scene not in broken
     )
     return Grouping(groups, (), tuple(complaints))
+
+
+def _mentioning(grouping: Grouping, lost: Sequence[Found]) -> Grouping:
+    """What does not come in fours beside captures that cannot be read may be their doing."""
+    if not lost:
+        return grouping
+    cause = f" It may be for want of {list_names(lost)}, unreadable: copy again before you group."
+    told = tuple(replace(c, message=c.message + cause) for c in grouping.complaints)
+    return replace(grouping, complaints=told)
 
 
 def _unlisted(folder: str, members: Sequence[Found]) -> Grouping:

@@ -64,7 +64,7 @@ def scan(root: Path | str, *, confirm: bool = True, progress: Progress | None = 
         scene with an "error" complaint is in no bracket.
 
     Raises:
-        ShootError: the folder does not exist or is not a folder.
+        ShootError: the folder does not exist, is not a folder, or is a dataset.
     """
     return survey(root, confirm=confirm, progress=progress).shoot
 
@@ -81,8 +81,18 @@ def survey(
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise ShootError(f"{root}: {state}. Name the folder that holds the captures.")
+    _refuse_dataset(root)
     with Decoder(limits) as decoder:
         return _survey(root, confirm, limits, progress or (lambda *_: None), decoder)
+
+
+def _refuse_dataset(root: Path) -> None:
+    whole = (root / "dataset.json").is_file() and (root / "scenes.parquet").is_file()
+    if whole or (root / "receipts" / "shoot.json").is_file():
+        raise ShootError(
+            f"{root}: this is a dataset that build made, not a shoot. Name the folder that holds "
+            "the captures."
+        )
 
 
 def _survey(
@@ -122,6 +132,7 @@ def _survey(
             judged,
             grouping.leftover,
             root_name=scene_name(root_name),
+            damaged=frozenset(f.folder for f in found if f.header is None),
             measure=(lambda items: _measure(items, root, decoder)) if confirm else None,
         )
     complaints.sort(key=lambda c: c.severity != "error")
@@ -159,7 +170,7 @@ def _judge(
         values = _measure([m.found for m in group.members], root, decoder)
     except StageFailed as error:
         complaint = Complaint("error", group.scene, f"left out, because of {error}")
-        return Judged(group, None, (complaint,), group.members)
+        return Judged(group, None, (complaint,), ())
     sharpness |= {
         m.found.rel: v for m, v in zip(group.members, values, strict=True) if v is not None
     }

@@ -25,7 +25,16 @@ from defocus_ds_train.baselines.linear import richardson_lucy, wiener
 from defocus_ds_train.baselines.noise import noise_to_signal
 from defocus_ds_train.baselines.red import fixed_point, steepest_descent
 
-__all__ = ["BASELINES", "PROTOCOLS", "Baseline", "Problem", "Protocol", "pose", "restore_classical"]
+__all__ = [
+    "BASELINES",
+    "PROTOCOLS",
+    "Baseline",
+    "Problem",
+    "Protocol",
+    "float64_device",
+    "pose",
+    "restore_classical",
+]
 
 Setting = float | int | str
 Rounding = Literal["floor", "nearest"]
@@ -161,7 +170,14 @@ def pose(
 
 
 def _unit(images: UInt8Image, device: str) -> Tensor:
-    return torch.from_numpy(images.astype(np.float64) / 255).to(device)
+    return torch.from_numpy(images.astype(np.float64) / 255).to(float64_device(device))
+
+
+def float64_device(device: torch.device | str) -> torch.device:
+    """Where classical rows are computed: on the device, or on the CPU where it is MPS, which has no
+    float64."""
+    place = torch.device(device)
+    return torch.device("cpu") if place.type == "mps" else place
 
 
 def _al(problem: Problem, settings: Mapping[str, Any]) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from defocus_ds.errors import InputError
 from defocus_ds.measure.metrics import Metric, metrics
-from defocus_ds.measure.weights import cached_weights
+from defocus_ds.measure.weights import cached_weights, network_of_file
 
 __all__ = ["ABSENT", "choose_metrics"]
 
@@ -17,30 +17,42 @@ _LPIPS = {"lpips": "alex", "lpips-vgg": "vgg"}
 
 
 def choose_metrics(
-    names: Sequence[str] = (), *, lpips_weights: Path | None = None, device: str = "cpu"
+    names: Sequence[str] = (),
+    *,
+    expected: Sequence[str] = (),
+    lpips_weights: Path | None = None,
+    device: str = "cpu",
 ) -> tuple[tuple[Metric, ...], Mapping[str, str]]:
     """The metrics of a benchmark.
 
     Args:
         names: as for `defocus_ds.measure.metrics.metrics`; none takes the paper's four, LPIPS with
             both networks.
-        lpips_weights: a file for "lpips"; None looks into the user's cache.
+        expected: what stored results have; without names these are taken, and with a file of
+            weights those of the paper beside them.
+        lpips_weights: a file for "lpips" or "lpips-vgg", whichever it holds; the other, and both
+            where it is None, are looked for in the user's cache.
         device: where LPIPS computes.
 
     Returns:
         The metrics, and of the paper's those that stay empty: name -> why.
 
     Raises:
-        InputError: an unknown name, or one that was asked for and has no weights.
+        InputError: an unknown name, one that was asked for and has no weights, or weights that
+            no metric takes.
+        DatasetError: the file holds no such weights.
     """
-    if names:
-        return metrics(names, lpips_weights=lpips_weights, device=device), {}
-    found, absent = list(metrics(_PLAIN)), {}
+    if names or (expected and lpips_weights is None):
+        return metrics(names or expected, lpips_weights=lpips_weights, device=device), {}
+    plain = dict.fromkeys((*_PLAIN, *expected))
+    found, absent = list(metrics(name for name in plain if name not in _LPIPS)), {}
+    held = network_of_file(lpips_weights) if lpips_weights is not None else None
     for name, network in _LPIPS.items():
-        given = lpips_weights if name == "lpips" else None
         try:
-            weights = given or cached_weights(network)
+            weights = lpips_weights if network == held else cached_weights(network)
         except InputError:
+            if name in expected:
+                raise
             absent[name] = ABSENT
         else:
             found += metrics([name], lpips_weights=weights, device=device)

@@ -20,6 +20,7 @@ from defocus_ds_train.baselines.protocol import (
     PROTOCOLS,
     Baseline,
     Protocol,
+    float64_device,
     restore_classical,
 )
 from defocus_ds_train.benchmark.sets import TestCrop, TestSet
@@ -54,6 +55,7 @@ class Method:
         restore: crops of one shape -> images of that shape.
         timed: whether its time means anything.
         needs_blur: whether it must know the blur.
+        device: where it computes; None is where it was asked to.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Method:
     restore: Restore
     timed: bool = True
     needs_blur: bool = False
+    device: torch.device | None = None
 
 
 def parse_methods(
@@ -168,7 +171,16 @@ def _classical(name: str, baseline: Baseline, protocol: Protocol, device: torch.
     )
     full = f"{baseline.full_name} ({settings})"
     names = (name, baseline.name)
-    return Method(name, full, protocol.name, identity, names, restore, needs_blur=True)
+    return Method(
+        name,
+        full,
+        protocol.name,
+        identity,
+        names,
+        restore,
+        needs_blur=True,
+        device=float64_device(device),
+    )
 
 
 def _network(

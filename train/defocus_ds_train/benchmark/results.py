@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ from defocus_ds.dataset.pixels import decode_png, encode_png, pixels_sha256
 from defocus_ds.dataset.tables import read_table, table_writer, with_metadata
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import UInt8Image
-from defocus_ds.store import atomic_path
+from defocus_ds.store import atomic_path, sha256_file
 from defocus_ds_train.benchmark.sets import TestCrop
 
 __all__ = [
@@ -36,6 +38,9 @@ __all__ = [
 
 _KEY = "defocus_ds"
 _MAX_IMAGES = 1_000_000
+_LIBRARIES = ("torch", "numpy", "cv2", "skimage", "PIL", "defocus_ds")
+# what the restored pixels and their figures come from, below the folder of both packages
+_SOURCES = ("defocus_ds/measure", "defocus_ds_train/baselines", "defocus_ds_train")
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 
 
@@ -146,17 +151,14 @@ class Restoration:
 
 
 def identity_digest(set_digest: str, identity: Mapping[str, Any], device: str) -> str:
-    """16 hexadecimal digits of everything that decides the restored pixels."""
-    import torch
-
-    import defocus_ds
-
+    """16 hexadecimal digits of everything that decides the restored pixels and their figures:
+    also the sources of methods and metrics, and the versions of what they call."""
     table = {
         "set": set_digest,
         "method": dict(identity),
         "device": device,
-        "torch": torch.__version__,
-        "defocus_ds": defocus_ds.__version__,
+        "versions": {name: importlib.import_module(name).__version__ for name in _LIBRARIES},
+        "sources": _sources_digest(),
     }
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -265,6 +267,24 @@ def _schema(metrics: Mapping[str, Any]) -> Any:
             *(pa.field(name, pa.float64(), nullable=False) for name in metrics),
         ]
     )
+
+
+@functools.cache
+def _sources_digest() -> str:
+    total = hashlib.sha256()
+    for place, files in _source_files().items():
+        for path in files:
+            total.update(f"{place}/{path.name} {sha256_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def _source_files() -> dict[str, list[Path]]:
+    found = {}
+    for place in _SOURCES:
+        package, _, folder = place.partition("/")
+        root = Path(str(importlib.import_module(package).__file__)).parent / folder
+        found[place] = sorted(root.glob("*.py"))
+    return found
 
 
 def _finite(value: float) -> float | None:

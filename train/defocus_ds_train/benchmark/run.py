@@ -46,6 +46,7 @@ def bench(
     batch: int = 16,
     device: torch.device | None = None,
     samples: int = 6,
+    reuse: bool = True,
     progress: Progress | None = None,
 ) -> BenchReport:
     """Restore every set by every method and measure the results.
@@ -60,6 +61,8 @@ def bench(
         batch: crops restored at a time; the times are of this size.
         device: where the methods compute; None is the CPU.
         samples: crops of each set, spread evenly over it, whose pixels the report keeps.
+        reuse: take what ``output`` already holds of the same methods, sets and code; False
+            computes everything, as a comparison with stored results must.
         progress: called with (done, total, label), in images.
 
     Returns:
@@ -95,9 +98,10 @@ def bench(
                 path,
                 digest=digest,
                 batch=batch,
-                device=place,
+                device=method.device or place,
                 told=told,
                 times=times,
+                reuse=reuse,
             )
             done += len(of.crops)
             told(0, done)
@@ -170,15 +174,16 @@ def _measured(
     batch: int,
     device: torch.device,
     times: TimesFile,
+    reuse: bool,
     told: Callable[[int], None],
 ) -> Restoration:
-    """From the file if it holds the same, else computed; kept in the file either way."""
+    """From the file if it may and holds the same, else computed; kept in the file either way."""
     full_names = {metric.name: metric.full_name for metric in metrics}
     sizes = {crop.name: (crop.sharp.shape[0], crop.sharp.shape[1]) for crop in of.crops}
     identity = identity_digest(digest, {**method.identity, **_protocol(method)}, device.type)
     stored = None
     # images that others made may have changed since
-    if path is not None and method.timed:
+    if reuse and path is not None and method.timed:
         stored = load_restoration(path, crops=sizes, digest=identity, metrics=full_names)
     if stored is None:
         images, spent = timed_restoration(of, method, batch=batch, device=device, told=told)

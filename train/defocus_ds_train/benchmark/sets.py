@@ -19,11 +19,11 @@ from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import Crop, UInt8Image
 from defocus_ds.measure.luma import luma_of_file
 from defocus_ds_train.baselines.blur import average_kernel
+from defocus_ds_train.data.sharp_images import SUFFIXES
 from defocus_ds_train.degrade import Blur
 
 __all__ = ["TestCrop", "TestSet", "dataset_set", "folder_set", "parse_blur", "released_set"]
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _SHOWN = 5
 
 
@@ -211,8 +211,8 @@ def parse_blur(text: str) -> Blur:
 
 def _same_crops(name: str, split: str, crops: Sequence[Crop]) -> bool:
     rows = [row for row in read_released(name).rows if row["split"] == split]
-    return sorted(row["sha256_sharp"] for row in rows) == sorted(
-        pixels_sha256(crop.sharp) for crop in crops
+    return sorted((row["sha256_sharp"], row["sha256_blurred"]) for row in rows) == sorted(
+        (pixels_sha256(crop.sharp), pixels_sha256(crop.blurred)) for crop in crops
     )
 
 
@@ -235,12 +235,12 @@ def _images(folder: Path) -> dict[str, Path]:
         raise InputError(f"{folder}: no such folder of images.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SUFFIXES and path.is_file() and path.name[0] != ".":
+        if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != ".":
             if path.stem in found:
                 raise InputError(f"{folder}: {found[path.stem].name} and {path.name}; keep one.")
             found[path.stem] = path
     if not found:
-        raise InputError(f"{folder}: no image in it. Known kinds: {' '.join(_SUFFIXES)}.")
+        raise InputError(f"{folder}: no image in it. Known kinds: {' '.join(SUFFIXES)}.")
     return found
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import UInt8Image
 from defocus_ds.store import read_json, write_json
 from defocus_ds_train.benchmark.methods import Method
 from defocus_ds_train.benchmark.results import Times
 from defocus_ds_train.benchmark.sets import TestCrop, TestSet
+from defocus_ds_train.device import is_out_of_memory
 
 __all__ = ["TimesFile", "timed_restoration"]
 
@@ -68,16 +69,31 @@ def timed_restoration(
     Returns:
         8-bit images in the order of the crops; the median over the full batches, or None for a
         method whose time means nothing.
+
+    Raises:
+        InputError: the device has too little memory for a batch.
     """
     parts = list(_batches(of.crops, batch))
+
+    def restored(part: Sequence[TestCrop]) -> list[UInt8Image]:
+        try:
+            return method.restore(of, part)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"{of.name}, {method.name}: {device} is out of memory with --batch {batch}. Give "
+                f"{f'--batch {batch // 2}' if batch > 1 else 'smaller crops'}, or --device cpu."
+            ) from error
+
     if method.timed:
         # on a GPU the first batch chooses kernels for its size; on a CPU one crop loads all code
-        method.restore(of, parts[0] if device.type != "cpu" else parts[0][:1])
+        restored(parts[0] if device.type != "cpu" else parts[0][:1])
     images: list[UInt8Image] = []
     spent: list[float] = []
     for part in parts:
         start = _synchronised(device)
-        images += method.restore(of, part)
+        images += restored(part)
         spent.append((_synchronised(device) - start) / len(part))
         told(len(images))
     if not method.timed:

@@ -19,8 +19,8 @@ __all__ = ["Batches", "Pair", "dihedral", "epoch_order", "evaluation_batches"]
 
 _Index = npt.NDArray[np.int64]
 _RESIDENT_SHARE = 0.5  # of the free device memory; the network and its activations need the rest
-_CHUNK = 2048
-_AHEAD = 2
+_CHUNK = 2048  # crops read at once for the device: 67 MB of pairs of 128 px
+_AHEAD = 2  # batches: one is computed while the next is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,11 @@ class _Pixels:
 
     def _pinned(self, rows: _Index) -> Tensor:
         pixels = self._read(rows)
-        return pixels.pin_memory() if self.device.type == "cuda" else pixels
+        if self.device.type != "cuda":
+            return pixels
+        # the reader is a thread of its own, whose current GPU would be the first
+        with torch.cuda.device(self.device):
+            return pixels.pin_memory()
 
 
 def _pair(stacked: Tensor, blur: DeviceBlur | None) -> Pair:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from defocus_ds.dataset.folders import replaced_folder
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import UInt8Image
+from defocus_ds.measure.weights import cache_folder
 from defocus_ds.store import read_json, sha256_file, write_json
 
 __all__ = ["CachedCrop", "CropCache", "cached_crops", "default_cache"]
@@ -63,9 +63,8 @@ class CropCache:
 
 
 def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/defocus-ds/crops``, or under ``~/.cache``; safe to delete."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "defocus-ds" / "crops"
+    """``crops`` in `defocus_ds.measure.weights.cache_folder`; safe to delete."""
+    return cache_folder() / "crops"
 
 
 def cached_crops(

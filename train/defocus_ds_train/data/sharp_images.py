@@ -17,7 +17,7 @@ from defocus_ds.stages.tile import luma
 from defocus_ds.store import sha256_file
 from defocus_ds_train.data.cache import CachedCrop, CropCache, Progress, cached_crops
 
-__all__ = ["ImageList", "cut_crops", "find_images", "open_images"]
+__all__ = ["SUFFIXES", "ImageList", "cut_crops", "find_images", "open_images"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _MAX_PIXELS = 200_000_000
@@ -32,15 +32,19 @@ class ImageList:
         root: the folder.
         names: paths relative to it, with ``/``.
         rejected: name -> why it cannot be used.
+        tests: name -> the released test split that it is an image of; not to be trained on.
     """
 
     root: Path
     names: tuple[str, ...]
     rejected: dict[str, str]
+    tests: dict[str, str]
 
 
 def find_images(root: Path, *, size: int, seed: int) -> ImageList:
-    """The images under a folder that are large enough for a crop; only headers are read.
+    """The images under a folder that are large enough for a crop and in no released test split.
+
+    Only headers are read, and files of the size of a test image, whose SHA-256 is compared.
 
     Args:
         root: searched with its subfolders; names that start with a dot are left out.
@@ -53,23 +57,28 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder; the recipe needs a folder of sharp images.")
     rejected: dict[str, str] = {}
+    tests: dict[str, str] = {}
     names = []
+    released = _test_images()
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
         if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in relative.parts):
             continue
         if reason := _unusable(path, size):
             rejected[relative.as_posix()] = reason
+        elif split := _test_split(path, released):
+            tests[relative.as_posix()] = split
         else:
             names.append(relative.as_posix())
     if not names:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(rejected.items())[:5])
+        why_not = {**rejected, **{name: f"an image of {split}" for name, split in tests.items()}}
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(why_not.items())[:5])
         raise DatasetError(
-            f"{root}: no image of {size}x{size} px or more ({reasons or 'no image at all'}). "
-            f"Known kinds: {' '.join(SUFFIXES)}."
+            f"{root}: no image of {size}x{size} px or more to train on "
+            f"({reasons or 'no image at all'}). Known kinds: {' '.join(SUFFIXES)}."
         )
     names.sort(key=lambda name: (hash_fraction(seed, name), name))
-    return ImageList(root, tuple(names), rejected)
+    return ImageList(root, tuple(names), rejected, tests)
 
 
 def open_images(
@@ -165,3 +174,24 @@ def _unusable(path: Path, size: int) -> str | None:
     if min(width, height) < size:
         return f"{width}x{height} px is smaller than a crop of {size}"
     return None
+
+
+def _test_images() -> dict[tuple[int, int], dict[str, str]]:
+    """(width, height) -> SHA-256 of a file -> the released test split that it belongs to."""
+    from defocus_ds.dataset.released_manifest import read_released, released_names
+
+    found: dict[tuple[int, int], dict[str, str]] = {}
+    for name in released_names():
+        for row in read_released(name).rows:
+            if row["split"] == "test":
+                size = found.setdefault((row["width"], row["height"]), {})
+                size[row["sha256_file"]] = f"{name} test"
+    return found
+
+
+def _test_split(path: Path, released: dict[tuple[int, int], dict[str, str]]) -> str | None:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        known = released.get(image.size)
+    return known.get(sha256_file(path)) if known else None

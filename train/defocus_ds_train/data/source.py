@@ -52,6 +52,13 @@ class TrainingData:
     digest: str
     notes: tuple[str, ...]
 
+    @property
+    def validation_scenes(self) -> str:
+        """Names the scenes or images that are validated on, 16 hexadecimal digits."""
+        crops = self.validation
+        names = {crops.cache.scenes[i] for i in crops.cache.scene[crops.index]}
+        return _digest(*sorted(names))[:16]
+
 
 def open_training_data(
     recipe: Recipe, path: Path, *, cache: Path | None = None, progress: Progress | None = None
@@ -59,8 +66,8 @@ def open_training_data(
     """The crops that a recipe trains and validates on.
 
     Pairs are validated on the val split, or where there is none on ``held_out`` of the training
-    scenes, which are then not trained on; images on ``held_out`` of them.  The test split is
-    never read.
+    scenes, which are then not trained on; images on ``held_out`` of them.  Neither the test
+    split nor an image of a released test split is trained on.
 
     Args:
         recipe: its data keys decide.
@@ -144,6 +151,9 @@ def _images(recipe: Recipe, path: Path, folder: Path, progress: Progress | None)
     notes = [f"validation: {held} of {len(names)} images are held out."]
     if recipe.images > len(names) - held:
         notes.append(f"training: {len(names) - held} images, the recipe names {recipe.images}.")
+    if found.tests:
+        splits = " and ".join(sorted(set(found.tests.values())))
+        notes.append(f"{len(found.tests)} images left out, which are those of {splits}.")
     if found.rejected:
         name, reason = next(iter(found.rejected.items()))
         notes.append(f"{len(found.rejected)} images left out, the first: {name}: {reason}.")
