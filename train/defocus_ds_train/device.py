@@ -63,16 +63,18 @@ def choose_precision(asked: str, device: torch.device) -> str:
         InputError: the device cannot compute in it.
     """
     if asked == "auto":
-        return "bf16" if device.type == "cuda" and has_bf16() else "fp32"
+        return "bf16" if device.type == "cuda" and has_bf16(device) else "fp32"
     if asked == "fp16" and device.type == "cpu":
         raise InputError("precision fp16 needs a GPU; on the CPU give --set precision=fp32.")
-    if asked == "bf16" and device.type == "cuda" and not has_bf16():
+    if asked == "bf16" and device.type == "cuda" and not has_bf16(device):
         raise InputError("precision bf16: this GPU has none; give --set precision=fp16.")
     return asked
 
 
-def has_bf16() -> bool:
-    """Whether the GPU itself computes in bf16; emulated, as before Ampere, it is slow."""
+def has_bf16(device: torch.device) -> bool:
+    """Whether a CPU or a GPU itself computes in bf16; emulated it is slow and takes memory."""
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 

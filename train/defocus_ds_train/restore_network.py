@@ -172,7 +172,9 @@ def receptive_radius(depth: int) -> int:
 def _check_precision(precision: str, device: torch.device) -> None:
     if precision == "fp16" and device.type == "cpu":
         raise InputError("--precision fp16 needs a GPU; on the CPU give bf16 or fp32.")
-    if precision == "bf16" and device.type == "cuda" and not has_bf16():
+    if precision == "bf16" and device.type == "cpu" and not has_bf16(device):
+        raise InputError("--precision bf16: this processor has none; give fp32.")
+    if precision == "bf16" and device.type == "cuda" and not has_bf16(device):
         raise InputError("--precision bf16: this GPU has none; give fp16 or fp32.")
 
 
