@@ -11,7 +11,6 @@ from typing import Any
 from results import (
     Check,
     check_lines,
-    counted,
     machine,
     number,
     shortened,
@@ -20,6 +19,8 @@ from results import (
     write_text,
 )
 from start_pairs import FACTORS
+
+from defocus_ds.wording import counted
 
 __all__ = ["by_factor", "by_kind", "checks", "outcome", "write"]
 

@@ -14,7 +14,6 @@ from peers_colour import METHODS, Method
 from results import (
     Check,
     check_lines,
-    counted,
     machine,
     note,
     number,
@@ -23,6 +22,8 @@ from results import (
     write_json,
     write_text,
 )
+
+from defocus_ds.wording import counted
 
 __all__ = ["checks", "summary", "write"]
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from results import NO_CLAIM_PX, counted, machine, number, shortened, table, write_json, write_text
+from results import NO_CLAIM_PX, machine, number, shortened, table, write_json, write_text
 from second_opinions import Opinions
+
+from defocus_ds.wording import counted
 
 __all__ = ["Result", "Shifts", "pair_table", "write"]
 

@@ -13,7 +13,6 @@ from results import (
     NO_CLAIM_PX,
     Check,
     check_lines,
-    counted,
     machine,
     note,
     number,
@@ -23,6 +22,8 @@ from results import (
     write_text,
 )
 from truth_pairs import LEVELS, MORE, PairTruth
+
+from defocus_ds.wording import counted
 
 __all__ = ["CASES", "SUCCESS_PX", "checks", "summary", "write"]
 

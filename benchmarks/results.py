@@ -17,7 +17,6 @@ __all__ = [
     "NO_CLAIM_PX",
     "Check",
     "check_lines",
-    "counted",
     "frame_size",
     "machine",
     "note",
@@ -81,10 +80,6 @@ def number(value: float | None) -> str:
         return "–"
     digits = 4 if abs(value) < 0.02 else 3 if abs(value) < 1 else 2 if abs(value) < 20 else 0
     return f"{value:.{digits}f}"
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def shortened(value: Any, *, without: Sequence[str] = ()) -> Any:

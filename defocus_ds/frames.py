@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,7 +27,11 @@ __all__ = [
     "Shoot",
     "UInt8Image",
     "Verdict",
+    "known_px",
+    "recordable_px",
 ]
+
+_UNKNOWN_PX = 1e6
 
 UInt8Image = npt.NDArray[np.uint8]
 FloatImage = npt.NDArray[np.float32]
@@ -179,3 +184,21 @@ class Crop:
     blurred: UInt8Image
     sharp: UInt8Image
     row: dict[str, Any] = field(default_factory=dict)
+
+
+def recordable_px(length_px: float) -> float:
+    """A length as records hold it, finite; 1e6 px stand for what could not be measured.
+
+    >>> recordable_px(0.25), recordable_px(float("nan")), recordable_px(float("inf"))
+    (0.25, 1000000.0, 1000000.0)
+    """
+    return _UNKNOWN_PX if math.isnan(length_px) else min(float(length_px), _UNKNOWN_PX)
+
+
+def known_px(length_px: float | None) -> float | None:
+    """A length of a record; None where it could not be measured.
+
+    >>> known_px(0.25), known_px(1e6)
+    (0.25, None)
+    """
+    return length_px if length_px is not None and length_px < _UNKNOWN_PX else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -109,6 +110,21 @@ def test_other_files_are_refused(tmp_path: Path, kind: str) -> None:
     elif kind == "text":
         path.write_text("hello")
     with pytest.raises(InputError, match=r"image\.png"):
+        luma_of_file(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "ppm"])
+def test_16_bits_are_not_cut_silently(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"image.{suffix}"
+    assert cv2.imwrite(str(path), np.full((8, 8, 3), 300, np.uint16))
+    with pytest.raises(InputError, match="not of 8 bits; give an 8-bit image"):
+        luma_of_file(path)
+
+
+def test_the_preview_of_a_raw_file_is_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "capture.CR2"
+    Image.new("RGB", (8, 8)).save(path, format="TIFF")
+    with pytest.raises(InputError, match=r"capture\.CR2: a raw file; give an 8-bit"):
         luma_of_file(path)
 
 

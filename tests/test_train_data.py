@@ -258,6 +258,18 @@ def test_a_truncated_image_is_named(photographs: Path, tmp_path: Path) -> None:
         open_training_data(images(), root, cache=tmp_path / "cache")
 
 
+@pytest.mark.parametrize("inner", [".", "images", ".."])
+def test_a_built_dataset_is_no_folder_of_sharp_images(
+    photographs: Path, tmp_path: Path, inner: str
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(photographs, dataset / "images")
+    for name in ("dataset.json", "scenes.parquet"):
+        (dataset / name).touch()
+    with pytest.raises(DatasetError, match=r"a built dataset, with blurred images.*real-l1"):
+        find_images(dataset / inner, size=32, seed=0)
+
+
 def test_images_of_a_released_test_split_are_not_trained_on(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

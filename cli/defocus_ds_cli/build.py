@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from defocus_ds.wording import counted
 from defocus_ds_cli.options import (
     config_options,
-    counted,
     echo_json,
     existing_path,
     jobs_option,
@@ -155,7 +155,7 @@ class _Display:
 
 
 def _print_report(report: BuildReport) -> None:
-    from defocus_ds.dataset.findings import command_line
+    from defocus_ds.wording import command_line
 
     left_out = [c for c in report.complaints if c.severity == "error"]
     for complaint in report.complaints:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from defocus_ds_cli.options import counted, echo_json, existing_path, json_option
+from defocus_ds.wording import counted
+from defocus_ds_cli.options import echo_json, existing_path, json_option
 
 if TYPE_CHECKING:
     from defocus_ds.config import TileConfig

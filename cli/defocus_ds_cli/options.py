@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
-    "counted",
     "config_options",
     "echo_json",
     "existing_file",
@@ -85,11 +84,6 @@ def json_option(function: F) -> F:
 def echo_json(value: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 scene``, ``2 scenes``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _parse_jobs(_context: click.Context, _parameter: click.Parameter, value: str) -> int:

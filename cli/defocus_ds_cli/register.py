@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import sys
 from pathlib import Path
 
@@ -50,12 +51,12 @@ def command(
     Exits with 1 when the pair is rejected.
     """
     from defocus_ds.config import load_config
+    from defocus_ds.frames import known_px
     from defocus_ds.pipeline.pair import load_pair, red_cyan
-    from defocus_ds.report.pairs import known_px
     from defocus_ds.stages.register import register
-    from defocus_ds.store import sha256_file, write_png
+    from defocus_ds.store import write_png
 
-    if sharp.samefile(blurred) or sha256_file(sharp) == sha256_file(blurred):
+    if filecmp.cmp(sharp, blurred, shallow=False):
         click.echo(f"note: {sharp} and {blurred} are the same bytes.", err=True)
     build_config = load_config(preset, config, settings, seed)
     pair = load_pair(sharp, blurred, config=build_config)

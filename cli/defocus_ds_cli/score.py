@@ -27,8 +27,8 @@ def command(dataset: Path, shoot: Path, as_json: bool) -> None:
     the build claims, blur radius and its truth in px, and the mean CIEDE2000 to the same capture
     without the change of light (needs simulate --references).
     """
+    from defocus_ds.frames import known_px
     from defocus_ds.measure.alignment import score_build
-    from defocus_ds.report.pairs import known_px
     from defocus_ds_cli.progress import Progress
 
     with Progress("score") as progress:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from defocus_ds_cli.options import counted, echo_json, existing_path, json_option
+from defocus_ds.wording import counted
+from defocus_ds_cli.options import echo_json, existing_path, json_option
 
 __all__ = ["command"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from defocus_ds_cli.options import counted, echo_json, existing_path, json_option
+from defocus_ds.wording import counted
+from defocus_ds_cli.options import echo_json, existing_path, json_option
 
 __all__ = ["command"]
 
@@ -21,8 +22,8 @@ def command(dataset: Path, as_json: bool) -> None:
 
     Exits with 1 when a scene has failed or the scan had to leave something out.
     """
-    from defocus_ds.dataset.findings import command_line
     from defocus_ds.pipeline import status
+    from defocus_ds.wording import command_line
 
     state = status(dataset)
     if as_json:

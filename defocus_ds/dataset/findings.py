@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "Findings", "VerifyReport", "command_line", "repair"]
+__all__ = ["Finding", "Findings", "VerifyReport", "repair"]
 
 _SHOWN_PER_FILE = 20
 
@@ -79,15 +78,6 @@ def repair(file: str, *, missing: bool = False) -> str:
     if file in ("dataset.json", "scenes.parquet"):
         return "Run the same `defocus-ds build` again, or copy the file again."
     return "Copy the file again."
-
-
-def command_line(*words: str | Path) -> str:
-    """A ``defocus-ds`` command that can be pasted into a shell.
-
-    >>> command_line("build", "my shoot", "-o", "dataset")
-    "defocus-ds build 'my shoot' -o dataset"
-    """
-    return shlex.join(["defocus-ds", *map(str, words)])
 
 
 def _printable(text: str) -> str:

@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from defocus_ds.dataset.findings import command_line
 from defocus_ds.dataset.pixels import decode_png, pixels_sha256
 from defocus_ds.dataset.shards import (
     CROP_SCHEMA,
     MANIFEST_SCHEMA,
     find_shards,
-    has_crops,
     level_folder,
 )
 from defocus_ds.dataset.tables import open_table, read_group
 from defocus_ds.errors import DatasetError
-from defocus_ds.frames import BLURRED_LEVELS, Crop, UInt8Image
+from defocus_ds.frames import Crop, UInt8Image
 
 __all__ = ["Crops", "decode_crop", "load_crops"]
 
@@ -49,25 +47,7 @@ def load_crops(root: Path | str, *, level: str, split: str, check: bool = False)
             format.
     """
     root = Path(root)
-    try:
-        folder = level_folder(root, level)
-    except DatasetError as error:
-        raise DatasetError(_no_level(root, level)) from error
-    return Crops(folder, split, check=check)
-
-
-def _no_level(root: Path, level: str) -> str:
-    """What to tell a person who asks for a level that is not there."""
-    folders = (root / "crops" / known for known in BLURRED_LEVELS)
-    beside = (root / known for known in BLURRED_LEVELS)
-    there = [f.name for f in (*folders, *beside) if has_crops(f)]
-    dataset = root.parent if root.name == "crops" else root
-    way_out = (
-        f"Make them with: {command_line('crop', dataset, '--level', level)}"
-        if level in BLURRED_LEVELS
-        else f"A level is one of {', '.join(BLURRED_LEVELS)}."
-    )
-    return f"{root}: no crops of level {level!r}; there: {', '.join(there) or 'none'}. {way_out}"
+    return Crops(level_folder(root, level), split, check=check)
 
 
 class Crops:

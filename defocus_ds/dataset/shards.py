@@ -15,6 +15,8 @@ import pyarrow as pa
 from defocus_ds.dataset.split import SPLITS
 from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.errors import DatasetError
+from defocus_ds.frames import BLURRED_LEVELS
+from defocus_ds.wording import command_line
 
 __all__ = [
     "CROP_FORMAT",
@@ -218,11 +220,19 @@ def level_folder(root: Path, level: str) -> Path:
     Raises:
         DatasetError: none of them is there.
     """
-    for folder in (root / "crops" / level, root / level):
-        if folder.is_dir():
-            return folder
+    parents = (root / "crops", root)
+    for parent in parents:
+        if (parent / level).is_dir():
+            return parent / level
+    there = [known for parent in parents for known in BLURRED_LEVELS if has_crops(parent / known)]
+    dataset = root.parent if root.name == "crops" else root
+    way_out = (
+        f"Make them with: {command_line('crop', dataset, '--level', level)}"
+        if level in BLURRED_LEVELS
+        else f"A level is one of {', '.join(BLURRED_LEVELS)}."
+    )
     raise DatasetError(
-        f"{root}: no crops of level {level!r}. Make them with `defocus-ds crop --level {level}`."
+        f"{root}: no crops of level {level!r}; there: {', '.join(there) or 'none'}. {way_out}"
     )
 
 

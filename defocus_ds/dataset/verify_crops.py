@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from defocus_ds.dataset.findings import Findings, command_line
+from defocus_ds.dataset.findings import Findings
 from defocus_ds.dataset.loaders import decode_crop
 from defocus_ds.dataset.manifest import SCENES_NAME
 from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs
@@ -28,6 +28,7 @@ from defocus_ds.dataset.stale import earlier_build
 from defocus_ds.dataset.tables import distinct, open_table, read_group, read_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, UInt8Image
+from defocus_ds.wording import command_line
 
 __all__ = ["CropChecker"]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig
-from defocus_ds.dataset.findings import command_line
 from defocus_ds.dataset.folders import only_writer
 from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.errors import DatasetError, InputError, ShootError
@@ -32,6 +31,7 @@ from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.pipeline.pool import StageEvent, auto_jobs, run_plans
 from defocus_ds.pipeline.scene import StageTask
 from defocus_ds.store import read_receipt
+from defocus_ds.wording import command_line
 
 __all__ = ["BuildReport", "build"]
 

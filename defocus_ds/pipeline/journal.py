@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig, config_from_dict
-from defocus_ds.dataset.findings import command_line
 from defocus_ds.errors import ConfigError, DatasetError
 from defocus_ds.frames import Bracket
 from defocus_ds.pipeline.plan import STAGES, current_versions, file_stamps
 from defocus_ds.store import inside, read_json, sha256_bytes, write_json
+from defocus_ds.wording import command_line
 
 __all__ = [
     "Journal",

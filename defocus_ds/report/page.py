@@ -11,6 +11,7 @@ from typing import Any
 from defocus_ds.frames import Level
 from defocus_ds.report.pairs import PairView
 from defocus_ds.report.pictures import Tile
+from defocus_ds.wording import counted
 
 __all__ = ["ScenePictures", "TilePictures", "render_page"]
 
@@ -153,17 +154,13 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
     ]
     items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in details)
     return (
-        f"<header><h1>defocus-ds report: {escape(title)}</h1><p>{_counted(scenes, 'scene')}, "
-        f"{_counted(len(pairs), 'pair')}: "
+        f"<header><h1>defocus-ds report: {escape(title)}</h1><p>{counted(scenes, 'scene')}, "
+        f"{counted(len(pairs), 'pair')}: "
         f'<span class="verdict keep">{counts["keep"]} kept</span>, '
         f'<span class="verdict reject">{counts["reject"]} rejected</span>, '
         f'<span class="verdict failed">{counts["failed"]} failed</span></p>'
         f"<details><summary>How it was built</summary><dl>{items}</dl></details></header>"
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _table(pairs: Sequence[PairView], numbers: Mapping[str, int]) -> str:

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from defocus_ds.errors import DatasetError
-from defocus_ds.frames import Level
+from defocus_ds.frames import Level, known_px
 from defocus_ds.optics import Transfer, Warp
 from defocus_ds.stages.register.radius_map import RadiusMap
 
-__all__ = ["Area", "Cell", "PairView", "Shift", "Trace", "known_px", "pair_view"]
+__all__ = ["Area", "Cell", "PairView", "Shift", "Trace", "pair_view"]
 
 Area = tuple[int, int, int, int]
-
-_UNKNOWN_PX = 1e6  # what records hold for a length that could not be measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +114,6 @@ def pair_view(row: Mapping[str, Any]) -> PairView:
         radii=_radii(alignment.get("radius_map"), size),
         traces=tuple(_traces(alignment.get("trace"))),
     )
-
-
-def known_px(length_px: float | None) -> float | None:
-    """A length of an alignment record; None where it could not be measured.
-
-    >>> known_px(0.25), known_px(1e6)
-    (0.25, None)
-    """
-    return length_px if length_px is not None and length_px < _UNKNOWN_PX else None
 
 
 def _record(text: str | None) -> dict[str, Any]:

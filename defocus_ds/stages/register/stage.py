@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from defocus_ds.config import PRESETS, BuildConfig, RegisterConfig
 from defocus_ds.errors import ConfigError
+from defocus_ds.frames import recordable_px
 from defocus_ds.optics import Transfer, Warp, to_encoded
 from defocus_ds.stages.register.alignment import Alignment, thin
 from defocus_ds.stages.register.coverage import valid_area
@@ -31,7 +31,6 @@ _FEWEST_SAMPLES = 500
 _GOOD_NCC = 0.9
 _SAME_START = 0.02  # of the shorter side: a start so near to one tried, or its end, ends there too
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
-_UNKNOWN_PX = 1e6  # a record holds finite numbers only
 
 
 def register(
@@ -171,15 +170,15 @@ def _aligned(
     return Alignment(
         warp=warp,
         blur_radius_px=radius,
-        residual_px=_finite(certificate.residual_px),
+        residual_px=recordable_px(certificate.residual_px),
         ncc=ncc,
         ncc_before=agreement(pair.sharp, pair.blurred, Warp.identity(pair.size), radius, factor),
         verdict=verdict,
         valid_area=area,
         preset=preset,
         model="affine+radial" if fitted and has_fields(pair.size) else "affine",
-        deviation_px=_finite(certificate.deviation_px),
-        misfit_px=_finite(certificate.misfit_px),
+        deviation_px=recordable_px(certificate.deviation_px),
+        misfit_px=recordable_px(certificate.misfit_px),
         explained=checks.explained,
         residual_grid=checks.grid,
         trace=trace | {f"refine 1/{f}": thin(values) for f, values in fit.trace},
@@ -187,11 +186,6 @@ def _aligned(
         if ncc >= _HOPELESS_NCC
         else None,
     )
-
-
-def _finite(value_px: float) -> float:
-    """A value that a record can hold."""
-    return min(float(np.nan_to_num(value_px, nan=_UNKNOWN_PX)), _UNKNOWN_PX)
 
 
 def _multimodal(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
 from defocus_ds.dataset.split import hash_fraction
 from defocus_ds.errors import CaptureUnreadable, DatasetError
 from defocus_ds.frames import UInt8Image
@@ -52,10 +53,11 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
         seed: of the order.
 
     Raises:
-        DatasetError: no such folder, or no usable image; the reasons are named.
+        DatasetError: no such folder, a built dataset, or no usable image; the reasons are named.
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder; the recipe needs a folder of sharp images.")
+    _refuse_dataset(root)
     rejected: dict[str, str] = {}
     tests: dict[str, str] = {}
     names = []
@@ -64,9 +66,12 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
         relative = path.relative_to(root)
         if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in relative.parts):
             continue
-        if reason := _unusable(path, size):
-            rejected[relative.as_posix()] = reason
-        elif split := _test_split(path, released):
+        try:
+            shape = _usable_size(path, size)
+        except ValueError as error:
+            rejected[relative.as_posix()] = str(error)
+            continue
+        if shape in released and (split := released[shape].get(sha256_file(path))):
             tests[relative.as_posix()] = split
         else:
             names.append(relative.as_posix())
@@ -160,20 +165,30 @@ def _cut_all(
             yield CachedCrop(name, crop, None)
 
 
-def _unusable(path: Path, size: int) -> str | None:
-    """Why an image's header rules it out; None when it does not."""
+def _refuse_dataset(root: Path) -> None:
+    """A built dataset also holds blurred images and the scenes of its test split."""
+    for folder in (root, *root.resolve().parents, *(p.parent for p in root.rglob(INFO_NAME))):
+        if all((folder / name).is_file() for name in (INFO_NAME, SCENES_NAME)):
+            raise DatasetError(
+                f"{folder}: a built dataset, with blurred images and scenes of every split. Train "
+                "on its pairs with real-l1, or give a folder of sharp images."
+            )
+
+
+def _usable_size(path: Path, size: int) -> tuple[int, int]:
+    """(width, height) by the header; ValueError says why it rules the image out."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             width, height = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"not readable ({type(error).__name__})"
+        raise ValueError(f"not readable ({type(error).__name__})") from error
     if width * height > _MAX_PIXELS:
-        return f"{width}x{height} px, limit {_MAX_PIXELS}"
+        raise ValueError(f"{width}x{height} px, limit {_MAX_PIXELS}")
     if min(width, height) < size:
-        return f"{width}x{height} px is smaller than a crop of {size}"
-    return None
+        raise ValueError(f"{width}x{height} px is smaller than a crop of {size}")
+    return width, height
 
 
 def _test_images() -> dict[tuple[int, int], dict[str, str]]:
@@ -187,11 +202,3 @@ def _test_images() -> dict[tuple[int, int], dict[str, str]]:
                 size = found.setdefault((row["width"], row["height"]), {})
                 size[row["sha256_file"]] = f"{name} test"
     return found
-
-
-def _test_split(path: Path, released: dict[tuple[int, int], dict[str, str]]) -> str | None:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        known = released.get(image.size)
-    return known.get(sha256_file(path)) if known else None
