@@ -16,7 +16,7 @@ from defocus_ds.measure.fidelity import peak_signal_to_noise_ratio, structural_s
 from defocus_ds.measure.sharpness import SharpnessKind, sharpness_q
 from defocus_ds.measure.weights import network_of_file
 
-__all__ = ["DEFAULT_METRICS", "METRIC_NAMES", "Metric", "metrics"]
+__all__ = ["DEFAULT_METRICS", "LPIPS_NETWORKS", "METRIC_NAMES", "Metric", "metrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,14 @@ def metrics(
             raise InputError(f"metric {name!r}; known: {', '.join(METRIC_NAMES)}.")
     files = _files(chosen, lpips_weights)
     return tuple(
-        _lpips(name, files[name], device) if name in _LPIPS else _PLAIN[name] for name in chosen
+        _lpips(name, files[name], device) if name in LPIPS_NETWORKS else _PLAIN[name]
+        for name in chosen
     )
 
 
 def _files(names: Sequence[str], weights: Path | None) -> dict[str, Path | None]:
     """The file for each LPIPS metric among the names; None is the cache."""
-    takers = [name for name in names if name in _LPIPS]
+    takers = [name for name in names if name in LPIPS_NETWORKS]
     if weights is None:
         return dict.fromkeys(takers)
     if not takers:
@@ -87,7 +88,7 @@ def _files(names: Sequence[str], weights: Path | None) -> dict[str, Path | None]
     if len(set(takers)) == 1:  # a file of the other network is then an error, not left aside
         return dict.fromkeys(takers, weights)
     network = network_of_file(weights)
-    return {name: weights if _LPIPS[name] == network else None for name in takers}
+    return {name: weights if LPIPS_NETWORKS[name] == network else None for name in takers}
 
 
 def _q(image: UInt8Image, _reference: UInt8Image, *, kind: SharpnessKind) -> float:
@@ -102,12 +103,12 @@ def _q_metric(name: str, kind: SharpnessKind, variant: str) -> Metric:
 def _lpips(name: str, weights: Path | None, device: str) -> Metric:
     from defocus_ds.measure.perceptual import Lpips
 
-    network = Lpips(weights, network=_LPIPS[name], device=device)
+    network = Lpips(weights, network=LPIPS_NETWORKS[name], device=device)
 
     def distance(image: UInt8Image, reference: UInt8Image) -> float:
         return float(network(np.asarray(image)[None], np.asarray(reference)[None])[0])
 
-    backbone = {"alex": "AlexNet", "vgg": "VGG-16"}[_LPIPS[name]]
+    backbone = {"alex": "AlexNet", "vgg": "VGG-16"}[LPIPS_NETWORKS[name]]
     return Metric(
         name,
         f"LPIPS v0.1, {backbone} with linear heads, luma replicated to 3 channels and scaled to "
@@ -117,7 +118,7 @@ def _lpips(name: str, weights: Path | None, device: str) -> Metric:
     )
 
 
-_LPIPS = {"lpips": "alex", "lpips-vgg": "vgg"}
+LPIPS_NETWORKS = {"lpips": "alex", "lpips-vgg": "vgg"}
 _PLAIN: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
@@ -161,5 +162,5 @@ _PLAIN: Mapping[str, Metric] = MappingProxyType(
         )
     }
 )
-METRIC_NAMES = (*_PLAIN, *_LPIPS)
+METRIC_NAMES = (*_PLAIN, *LPIPS_NETWORKS)
 DEFAULT_METRICS = ("psnr", "ssim", "q", "lpips")

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from defocus_ds.errors import InputError
-from defocus_ds.measure.metrics import Metric, metrics
+from defocus_ds.measure.metrics import LPIPS_NETWORKS, Metric, metrics
 from defocus_ds.measure.weights import cached_weights, network_of_file
 
 __all__ = ["ABSENT", "choose_metrics"]
 
 ABSENT = "not measured, weights absent"
 _PLAIN = ("psnr", "ssim", "q")
-_LPIPS = {"lpips": "alex", "lpips-vgg": "vgg"}
 
 
 def choose_metrics(
@@ -45,9 +44,9 @@ def choose_metrics(
     if names or (expected and lpips_weights is None):
         return metrics(names or expected, lpips_weights=lpips_weights, device=device), {}
     plain = dict.fromkeys((*_PLAIN, *expected))
-    found, absent = list(metrics(name for name in plain if name not in _LPIPS)), {}
+    found, absent = list(metrics(name for name in plain if name not in LPIPS_NETWORKS)), {}
     held = network_of_file(lpips_weights) if lpips_weights is not None else None
-    for name, network in _LPIPS.items():
+    for name, network in LPIPS_NETWORKS.items():
         try:
             weights = lpips_weights if network == held else cached_weights(network)
         except InputError:
