@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-__all__ = ["command_line", "counted"]
+__all__ = ["INSTALL_TRAIN", "command_line", "counted"]
+
+INSTALL_TRAIN = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[train]'"
 
 
 def command_line(*words: str | Path) -> str:

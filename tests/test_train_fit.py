@@ -150,7 +150,7 @@ def test_without_torch_the_extra_is_named(invoke, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     result = invoke("smoke")
     assert result.exit_code == 2
-    assert "pip install 'defocus-ds[train]'" in result.stderr
+    assert "pip install -c constraints.txt -e '.[train]'" in result.stderr
 
 
 def report(step: int) -> StepReport:

@@ -34,5 +34,7 @@ class TrainCommands(click.Group):
 def command() -> None:
     """Train restoration networks and compare them.
 
-    Needs the extra: pip install 'defocus-ds[train]'.
+    \b
+    Needs the extra; in your copy of defocus-ds:
+    pip install -c constraints.txt -e '.[train]'
     """

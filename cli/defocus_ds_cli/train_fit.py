@@ -22,8 +22,8 @@ __all__ = ["command"]
 @click.command(
     "fit",
     short_help="Train a network from a recipe, or go on with a run.",
-    epilog="Example: defocus-ds train fit real-l1 --data release && "
-    "defocus-ds train fit real-q --data release --from runs/real-l1",
+    epilog="Example: defocus-ds train fit real-l1 --data dataset && "
+    "defocus-ds train fit real-q --data dataset --from runs/real-l1",
 )
 @click.argument("recipe")
 @click.option(
@@ -31,7 +31,7 @@ __all__ = ["command"]
     type=existing_path,
     required=True,
     metavar="DIR",
-    help="Dataset or release with crops; for the synthetic recipes a folder of sharp images.",
+    help="Built dataset with crops; for the synthetic recipes a folder of sharp images.",
 )
 @click.option(
     "-o",
@@ -95,10 +95,11 @@ def command(
     Exits with 1 when the loss is no longer finite, 130 when it was stopped.
     """
     from defocus_ds.errors import InputError
+    from defocus_ds.wording import INSTALL_TRAIN
     from defocus_ds_train.recipe import load_recipe
 
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
-        raise InputError("train fit needs torch: pip install 'defocus-ds[train]'.")
+        raise InputError(f"train fit needs torch: {INSTALL_TRAIN}")
     if seed is not None:
         settings = (*settings, f"seed={seed}")
     chosen = load_recipe(recipe, settings)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from defocus_ds.errors import InputError
 from defocus_ds.measure.weights import NETWORKS, cached_weights, read_weights
+from defocus_ds.wording import INSTALL_TRAIN
 
 __all__ = ["Lpips"]
 
@@ -48,7 +49,7 @@ class Lpips:
         try:
             import torch
         except ImportError as error:
-            raise InputError("LPIPS needs torch: pip install 'defocus-ds[train]'.") from error
+            raise InputError(f"LPIPS needs torch: {INSTALL_TRAIN}") from error
         path = cached_weights(network) if weights is None else weights
         arrays = read_weights(path, network)
         self._network = network

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.measure.plain_pickle import load_arrays
 from defocus_ds.store import atomic_path, sha256_bytes
+from defocus_ds.wording import INSTALL_TRAIN
 
 __all__ = [
     "NETWORKS",
@@ -262,9 +263,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise InputError(
-            "LPIPS weights are kept as safetensors: pip install 'defocus-ds[train]'."
-        ) from error
+        raise InputError(f"LPIPS weights are kept as safetensors: {INSTALL_TRAIN}") from error
     return safetensors.numpy
 
 
