@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defocus_ds.wording import counted
-from defocus_ds_cli.options import echo_json, existing_path, json_option
+from defocus_ds_cli.options import echo_json, existing_file, existing_path, json_option
 
 if TYPE_CHECKING:
     from defocus_ds.config import TileConfig
@@ -50,6 +50,12 @@ __all__ = ["command"]
     help="Rebuild exactly the crops of this manifest; excludes the options that choose.",
 )
 @click.option(
+    "--review",
+    type=existing_file,
+    metavar="FILE.csv",
+    help="Leave out the pairs that a person rejected on the report's page (review.csv).",
+)
+@click.option(
     "--set",
     "settings",
     multiple=True,
@@ -71,6 +77,7 @@ def command(
     train: int | None,
     test: int | None,
     manifest: Path | None,
+    review: Path | None,
     settings: tuple[str, ...],
     seed: int | None,
     as_json: bool,
@@ -85,7 +92,7 @@ def command(
     from defocus_ds_cli.progress import Progress
 
     if manifest is not None and (
-        settings or any(v is not None for v in (size, stride, train, test, seed))
+        settings or any(v is not None for v in (size, stride, train, test, seed, review))
     ):
         raise click.UsageError("--manifest decides every crop; leave the other options out.")
     config = _tile_config(dataset, settings) if settings else None
@@ -100,6 +107,7 @@ def command(
             config=config,
             seed=seed or 0,
             manifest=manifest,
+            review=review,
             progress=progress,
         )
     if as_json:

@@ -20,6 +20,7 @@ from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
 from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
 from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, plan_from_manifest
+from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import (
     MANIFEST_NAME,
     MANIFEST_SCHEMA,
@@ -80,6 +81,7 @@ def crop(
     config: TileConfig | None = None,
     seed: int = 0,
     manifest: Path | None = None,
+    review: Path | None = None,
     progress: Progress | None = None,
 ) -> CropReport:
     """Cut the luma crops of one level into ``crops/<level>/``, replacing what was there.
@@ -93,6 +95,7 @@ def crop(
         config: limits and split shares; None takes those in dataset.json.
         seed: of the splits and of the choice.
         manifest: rebuild exactly the rows of this file; no other option then decides anything.
+        review: a ``review.csv``; the pairs that a person rejected in it are left out.
         progress: called with (done, total, label).
 
     Returns:
@@ -112,6 +115,9 @@ def crop(
     with only_writer(root):
         rows = read_scenes(root / SCENES_NAME)
         pairs, left_out = built_pairs(root, rows, chosen)
+        decided = None if review is None else read_review(review)
+        if decided is not None:
+            pairs, left_out = decided.applied(pairs, left_out)
         if not pairs:
             reasons = "; ".join(str(item) for item in left_out[:5])
             raise DatasetError(f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.")
@@ -140,6 +146,7 @@ def crop(
                 wanted={"train": train, "test": test},
                 seed=seed,
                 dataset_digest=digest,
+                review_digest=None if decided is None else decided.sha256,
                 step=step,
             )
             if old:

@@ -77,6 +77,7 @@ def plan_from_images(
     wanted: dict[str, int | None],
     seed: int,
     dataset_digest: str,
+    review_digest: str | None = None,
     step: Step,
 ) -> CropPlan:
     """Judge every crop of every pair, then choose.
@@ -89,6 +90,7 @@ def plan_from_images(
         wanted: split -> exact number of crops, or None for all that pass.
         seed: of the choice.
         dataset_digest: recorded.
+        review_digest: SHA-256 of the review.csv that chose the pairs; recorded.
         step: called with the name of each pair after it was judged.
 
     Raises:
@@ -136,6 +138,8 @@ def plan_from_images(
         "seed": seed,
         "wanted": wanted,
     }
+    if review_digest is not None:
+        record["review"] = review_digest
     return CropPlan(level, tuple(planned), passed, record)
 
 

@@ -1,0 +1,106 @@
+"""review.csv: what a person rejected stays out of the crops, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from built_dataset import make_dataset
+from click.testing import CliRunner
+
+from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.review import read_review
+from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA, crop_record
+from defocus_ds.dataset.tables import read_table
+from defocus_ds.dataset.verify import verify
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level, Pair
+from defocus_ds_cli.main import cli
+
+HEADER = "scene,level,decision,note\n"
+
+
+def written(folder: Path, lines: str, *, header: str = HEADER) -> Path:
+    path = folder / "review.csv"
+    path.write_text(header + lines, encoding="utf-8")
+    return path
+
+
+def test_decisions_and_notes_are_read(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, 'a,low,reject,"tripod, moved"\r\na,high,accept,\r\nb,low,,"two\nlines"\r\n'
+    )
+    assert read_review(path).decisions == {
+        Pair("a", Level.LOW): ("reject", "tripod, moved"),
+        Pair("a", Level.HIGH): ("accept", ""),
+        Pair("b", Level.LOW): ("", "two\nlines"),
+    }
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "review.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + HEADER.encode() + "ä,low,reject,\n".encode())
+    assert read_review(path).decisions == {Pair("ä", Level.LOW): ("reject", "")}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a,low,maybe,\n", "line 2: decision 'maybe': accept, reject or empty"),
+        ("a,sharp,reject,\n", "line 2: level 'sharp': one of low, medium, high"),
+        ("a,low,reject,\na,low,accept,\n", "line 3: a/low is there twice"),
+        ("a,low,reject\n", "line 2: need 4 cells"),
+        ("a,low,reject,x,y\n", "line 2: need 4 cells"),
+        (",low,reject,\n", "line 2: no scene"),
+        ('a,low,reject,"open\n', "not a CSV table"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, lines: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_review(written(tmp_path, lines))
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="columns file, scene; need scene, level, decision"):
+        read_review(written(tmp_path, "", header="file,scene\n"))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "review.csv"
+    path.write_bytes(HEADER.encode() + b"\xff\xfe,low,reject,\n")
+    with pytest.raises(DatasetError, match="not a CSV table in UTF-8"):
+        read_review(path)
+
+
+def test_crop_leaves_out_what_a_person_rejected(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset")
+    before = crop(dataset)
+    whole = read_table(before.folder / MANIFEST_NAME, MANIFEST_SCHEMA)
+    scene = whole.column("scene").to_pylist()[0]
+    path = written(tmp_path, f"{scene},low,reject,moved\n{scene},high,accept,\n")
+    report = crop(dataset, review=path)
+    assert report.pairs == before.pairs - 1
+    assert [str(item) for item in report.left_out] == [f"{scene}/low: review: moved"]
+    table = read_table(report.folder / MANIFEST_NAME, MANIFEST_SCHEMA)
+    others = [row for row in whole.to_pylist() if row["scene"] != scene]
+    assert table.to_pylist() == others
+    record = crop_record(report.folder / MANIFEST_NAME, table.schema.metadata)
+    assert record["review"] == read_review(path).sha256
+    assert verify(dataset).clean
+
+
+def test_a_review_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset")
+    with pytest.raises(DatasetError, match=r"review\.csv: not in the dataset: elsewhere"):
+        crop(dataset, review=written(tmp_path, "elsewhere,low,reject,\n"))
+
+
+def test_command_takes_a_review_but_not_beside_a_manifest(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset")
+    path = written(tmp_path, "scene00,low,reject,blurry\n")
+    done = CliRunner().invoke(cli, ["crop", str(dataset), "--review", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "scene00/low: review: blurry" in done.stdout
+    manifest = dataset / "crops" / "low" / MANIFEST_NAME
+    arguments = ["crop", str(dataset), "--review", str(path), "--manifest", str(manifest)]
+    assert CliRunner().invoke(cli, arguments).exit_code == 2
