@@ -20,6 +20,7 @@ COMMANDS = {
     "crop": "crop",
     "split": "split",
     "verify": "verify",
+    "release": "release",
     "report": "report",
     "score": "score",
     "measure": "measure",

@@ -17,7 +17,7 @@ from defocus_ds.config import BuildConfig, TileConfig, config_from_dict
 from defocus_ds.dataset.checksums import read_sums, write_sums
 from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
-from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs
+from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs, image_hashes
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
 from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, plan_from_manifest
 from defocus_ds.dataset.review import read_review
@@ -237,7 +237,7 @@ def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:
                 for row in planned.rows.to_pylist():
                     whole, images = _cut(row, sharp, blurred, planned.built)
                     shards.write(whole | images)
-                    rows.append(whole | _image_hashes(planned.built))
+                    rows.append(whole | image_hashes(planned.built))
             written.append(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
             step(f"cut {planned.built.pair}")
     schema = with_metadata(MANIFEST_SCHEMA, about)
@@ -278,13 +278,6 @@ def _cut(
         path = f"{row['scene']}_{row['level']}_{x}_{y}_{name}.png"
         images[name] = {"bytes": encode_png(pixels), "path": path}
     return whole, images
-
-
-def _image_hashes(built: BuiltPair) -> dict[str, str]:
-    return {
-        "image_sha256_sharp": built.sharp_sha256,
-        "image_sha256_blurred": built.blurred_sha256,
-    }
 
 
 def _counts(rejections: Any) -> dict[str, int]:

@@ -15,7 +15,7 @@ from defocus_ds.frames import Level, Pair, UInt8Image
 from defocus_ds.stages.register.radius_map import RadiusMap
 from defocus_ds.store import inside
 
-__all__ = ["BuiltPair", "LeftOut", "built_pairs"]
+__all__ = ["BuiltPair", "LeftOut", "built_pairs", "image_hashes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,14 @@ def built_pairs(
         elif sharp and blurred:
             pairs.append(_built(root, pair, sharp, blurred))
     return pairs, left_out
+
+
+def image_hashes(built: BuiltPair) -> dict[str, str]:
+    """The columns by which a manifest names a pair's images."""
+    return {
+        "image_sha256_sharp": built.sharp_sha256,
+        "image_sha256_blurred": built.blurred_sha256,
+    }
 
 
 def _obstacle(

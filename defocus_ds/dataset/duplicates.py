@@ -1,0 +1,172 @@
+"""Near-duplicates: scenes that show the same place, which must not straddle two splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.frames import UInt8Image
+
+__all__ = ["Duplicate", "Features", "find_duplicates", "scene_features", "scene_groups"]
+
+_LONG_SIDE_PX = 640
+_FEATURES = 800
+_WORD_BITS = 10  # of a descriptor that make a word; near ones share it
+_TABLES = 8
+_NEIGHBOURS = 8  # scenes of most alike words that are compared feature by feature
+_BITS = 256  # of a descriptor
+_MAX_BITS = 64  # that two descriptors of one point may differ in
+_REACH_PX = 4.0
+_MIN_MATCHES = 24
+_MIN_SHARE = 0.1
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Points of an image: ``xy`` (N, 2) float32 px, ``descriptors`` (N, 32) uint8 (ORB)."""
+
+    xy: npt.NDArray[np.float32]
+    descriptors: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two scenes, by name, of which ``matched`` points lie alike: ``share`` of the fewer."""
+
+    one: str
+    other: str
+    matched: int
+    share: float
+
+
+def scene_features(image: UInt8Image) -> Features:
+    """Corners of an image reduced to 640 px, with rotation-aware binary descriptors.
+
+    Args:
+        image: (H, W) uint8 luma.
+
+    Returns:
+        At most 800 points, strongest first; a flat image has none.
+
+    Source: Rublee et al., ORB: an efficient alternative to SIFT or SURF, ICCV 2011.
+    """
+    import cv2
+
+    factor = _LONG_SIDE_PX / max(image.shape)
+    if factor < 1:
+        size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # a low threshold: a scene seldom has strong corners everywhere
+    points, found = cv2.ORB.create(_FEATURES, fastThreshold=7).detectAndCompute(image, None)
+    if found is None:
+        return Features(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8))
+    xy = np.array([point.pt for point in points], np.float32)
+    return Features(xy, np.asarray(found, np.uint8))
+
+
+def find_duplicates(
+    scenes: Mapping[str, Features], *, progress: Progress | None = None
+) -> list[Duplicate]:
+    """Pairs of scenes that show the same place: one similarity maps many points on each other.
+
+    Which pairs are looked at is decided by visual words, so that the time grows with the number
+    of scenes and hardly with that of pairs.
+
+    Args:
+        scenes: name -> features.
+        progress: called with (done, total, scene).
+
+    Returns:
+        Sorted by name; a pair is there once.
+    """
+    names = sorted(scenes)
+    found = []
+    alike = _most_alike([scenes[name] for name in names])
+    for index, name in enumerate(names):
+        for other in sorted({int(i) for i in alike[index]}):
+            # a pair may be found from either side, and is compared once
+            if other > index or (other < index and index not in alike[other]):
+                first, second = sorted((index, other))
+                match = _compare(scenes[names[first]], scenes[names[second]])
+                if match is not None:
+                    found.append(Duplicate(names[first], names[second], *match))
+        if progress is not None:
+            progress(index + 1, len(names), name)
+    return sorted(found, key=lambda pair: (pair.one, pair.other))
+
+
+def scene_groups(scenes: Iterable[str], duplicates: Sequence[Duplicate]) -> dict[str, str]:
+    """Scene -> the first name of its group: scenes joined by duplicates, directly or not."""
+    first = {scene: scene for scene in scenes}
+
+    def root(scene: str) -> str:
+        while first[scene] != scene:
+            scene = first[scene]
+        return scene
+
+    for pair in duplicates:
+        one, other = sorted((root(pair.one), root(pair.other)))
+        first[other] = one
+    return {scene: root(scene) for scene in sorted(first)}
+
+
+def _most_alike(features: Sequence[Features]) -> list[npt.NDArray[np.intp]]:
+    """For each scene the indices of those with the most alike words."""
+    bins = _TABLES << _WORD_BITS
+    words = np.zeros((len(features), bins), np.float32)
+    for row, own in zip(words, features, strict=True):
+        np.add.at(row, _words(own.descriptors).ravel(), 1)
+    words = np.sqrt(words)
+    # words that most scenes have say little
+    rarity = np.log((1 + len(features)) / (1 + (words > 0).sum(axis=0)))
+    words *= np.maximum(rarity, 0.05, dtype=np.float32)
+    words /= np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
+    count = min(_NEIGHBOURS, len(features) - 1)
+    alike = []
+    for index in range(len(features)):
+        scores = words @ words[index]
+        scores[index] = -1
+        alike.append(np.argsort(-scores, kind="stable")[:count])
+    return alike
+
+
+def _words(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """(N, tables) indices of the words of binary descriptors."""
+    bits = np.unpackbits(descriptors, axis=1)
+    chosen = np.random.default_rng(0).permutation(bits.shape[1])[: _TABLES * _WORD_BITS]
+    parts = bits[:, chosen].reshape(len(bits), _TABLES, _WORD_BITS).astype(np.int64)
+    words: npt.NDArray[np.int64] = parts @ (1 << np.arange(_WORD_BITS))
+    return words + (np.arange(_TABLES) << _WORD_BITS)
+
+
+def _compare(one: Features, other: Features) -> tuple[int, float] | None:
+    """(points that one similarity maps on each other, their share); None where they are few."""
+    import cv2
+
+    fewer = min(len(one.xy), len(other.xy))
+    if fewer < _MIN_MATCHES:
+        return None
+    # of vectors of 1 and -1: the number of equal bits less that of unequal ones
+    alike = _signs(one.descriptors) @ _signs(other.descriptors).T
+    there = alike.argmax(axis=1)
+    here = np.flatnonzero(
+        (alike.argmax(axis=0)[there] == np.arange(len(there)))
+        & (alike.max(axis=1) >= _BITS - 2 * _MAX_BITS)
+    )
+    if len(here) < _MIN_MATCHES:
+        return None
+    _, agree = cv2.estimateAffinePartial2D(
+        one.xy[here], other.xy[there[here]], ransacReprojThreshold=_REACH_PX, maxIters=2000
+    )
+    matched = 0 if agree is None else int(agree.sum())
+    share = matched / fewer
+    return (matched, share) if matched >= _MIN_MATCHES and share >= _MIN_SHARE else None
+
+
+def _signs(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    return np.unpackbits(descriptors, axis=1).astype(np.float32) * 2 - 1

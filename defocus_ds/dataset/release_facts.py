@@ -1,0 +1,142 @@
+"""release.json: what a release holds and how it was made, in figures from the manifest."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from defocus_ds.dataset.duplicates import Duplicate
+from defocus_ds.errors import ConfigError
+from defocus_ds.frames import Level, known_px
+
+__all__ = ["RELEASE_FORMAT", "RELEASE_NAME", "About", "release_facts"]
+
+RELEASE_FORMAT = 1
+RELEASE_NAME = "release.json"
+_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What only a person can say of a release.
+
+    Attributes:
+        name: of the dataset.
+        licence: SPDX identifier, "CC-BY-4.0".
+        authors: "Family, Given" or the name of a group; at least one.
+        version: of the release.
+        date: ISO 8601, "2026-11-30"; empty where it is not said.
+        url: where it is published; empty where it is not.
+
+    Raises:
+        ConfigError: an empty or overlong name, licence or author, or none of these.
+    """
+
+    name: str
+    licence: str
+    authors: tuple[str, ...]
+    version: str = "1.0.0"
+    date: str = ""
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        named = [("name", self.name), ("licence", self.licence), ("version", self.version)]
+        named += [("author", author) for author in self.authors or ("",)]
+        named += [(key, text) for key, text in (("date", self.date), ("url", self.url)) if text]
+        for key, text in named:
+            if not text.strip() or len(text) > _TEXT or not text.isprintable():
+                raise ConfigError(f"{key} {text[:40]!r}: give one line of 1 to {_TEXT} characters.")
+        if not all(c.isalnum() or c in "-.+" for c in self.licence):
+            raise ConfigError(
+                f"licence {self.licence!r}: give an SPDX identifier such as CC-BY-4.0."
+            )
+
+
+def release_facts(
+    info: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    about: About,
+    crops: Mapping[str, Mapping[str, int]],
+    splits: Mapping[str, str],
+    duplicates: Sequence[Duplicate],
+    left_out: Mapping[str, str],
+    seed: int,
+    review: str | None,
+) -> dict[str, Any]:
+    """The contents of release.json; the card and the citation are written from it.
+
+    Args:
+        info: dataset.json.
+        rows: of scenes.parquet, of the released scenes.
+        about: what a person says.
+        crops: level -> split -> crops.
+        splits: scene -> split.
+        duplicates: near-duplicate scenes.
+        left_out: scene or pair -> why.
+        seed: of the splits.
+        review: SHA-256 of the review.csv that was obeyed.
+    """
+    return {
+        "format": RELEASE_FORMAT,
+        **asdict(about),
+        "authors": list(about.authors),
+        "dataset_digest": info.get("digest"),
+        "preset": info.get("preset"),
+        "config": info.get("config"),
+        "versions": info.get("versions"),
+        "crops": {level: dict(counts) for level, counts in crops.items()},
+        "scenes": dict(sorted(Counter(splits.values()).items())),
+        "cameras": _counted(" ".join(_texts(row, "make", "model")) for row in rows),
+        "lenses": _counted(row["lens"] for row in rows),
+        "levels": {level: _level(rows, level) for level in crops},
+        "near_duplicates": [asdict(pair) for pair in duplicates],
+        "left_out": dict(sorted(left_out.items())),
+        "seed": seed,
+        "review_sha256": review,
+    }
+
+
+def _texts(row: Mapping[str, Any], *names: str) -> list[str]:
+    return [row[name] for name in names if row[name]]
+
+
+def _counted(texts: Iterable[str | None]) -> dict[str, int]:
+    """Text -> captures, the most frequent first; captures that do not say are left out."""
+    found = Counter(text for text in texts if text)
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _level(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]:
+    """Figures over the kept pairs of a level."""
+    kept = [row for row in rows if row["level"] == level and row["verdict"] == "keep"]
+    before, after = [], []
+    for row in kept:
+        difference = json.loads(row["colour"] or "{}").get("ciede2000") or {}
+        before.append(difference.get("before"))
+        after.append(difference.get("after"))
+    return {
+        "offset": Level(level).offset,
+        "pairs": len(kept),
+        "residual_px": _spread(known_px(row["residual_px"]) for row in kept),
+        "blur_radius_px": _spread(row["blur_radius_px"] for row in kept),
+        "ciede2000_before": _spread(before),
+        "ciede2000_after": _spread(after),
+    }
+
+
+def _spread(values: Iterable[float | None]) -> dict[str, float] | None:
+    """Median, extremes and number of the values that are known."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return None
+    return {
+        "median": statistics.median(known),
+        "least": known[0],
+        "most": known[-1],
+        "pairs": len(known),
+    }

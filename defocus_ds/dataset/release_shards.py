@@ -1,0 +1,140 @@
+"""The shards of a release: a level's rows with their new splits, pixels checked on the way."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from defocus_ds.dataset.loaders import decode_crop
+from defocus_ds.dataset.shards import (
+    CROP_SCHEMA,
+    MANIFEST_NAME,
+    MANIFEST_SCHEMA,
+    REJECTED_NAME,
+    REJECTED_SCHEMA,
+    Shard,
+    ShardWriter,
+    crop_metadata,
+    find_shards,
+    manifest_metadata,
+    shard_files,
+)
+from defocus_ds.dataset.split import SPLITS
+from defocus_ds.dataset.tables import (
+    open_table,
+    read_group,
+    read_table,
+    table_writer,
+    with_metadata,
+)
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level
+from defocus_ds.wording import command_line
+
+__all__ = ["LevelCrops", "write_level"]
+
+_MANIFEST_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCrops:
+    """A level's crops in the dataset.
+
+    ``crops`` is scene -> number of crops to release, ``images`` scene -> the hashes of its images
+    by column of the manifest, ``record`` what the manifest says of how it was made.
+    """
+
+    level: Level
+    folder: Path
+    crops: dict[str, int]
+    images: dict[str, dict[str, str]]
+    record: dict[str, Any]
+
+
+def write_level(
+    folder: Path,
+    item: LevelCrops,
+    splits: Mapping[str, str],
+    *,
+    splits_digest: str,
+    step: Callable[[str], None],
+) -> dict[str, int]:
+    """Write shards, manifest and rejections of one level; one row group is held at a time.
+
+    Args:
+        folder: to write to; it does not exist.
+        item: what to write.
+        splits: scene -> split; other scenes are left out.
+        splits_digest: SHA-256 of the table of splits; recorded.
+        step: called with a label for every crop.
+
+    Returns:
+        Split -> crops.
+
+    Raises:
+        DatasetError: a damaged shard, pixels of another hash, or fewer rows than the manifest.
+    """
+    folder.mkdir(parents=True)
+    left = Counter({s: n for s, n in item.crops.items() if s in splits})
+    counts: Counter[str] = Counter()
+    for scene, crops in left.items():
+        counts[splits[scene]] += crops
+    ordered = {split: counts[split] for split in SPLITS if counts[split]}
+    record = item.record | {"splits": splits_digest}
+    schema = with_metadata(MANIFEST_SCHEMA, manifest_metadata(record))
+    pending: list[dict[str, Any]] = []
+    with (
+        ShardWriter.opened(folder, ordered, crop_metadata(record)) as shards,
+        table_writer(folder / MANIFEST_NAME, schema) as manifest,
+    ):
+        for row in _rows(item.folder):
+            scene = row["scene"]
+            if left[scene] == 0:
+                continue
+            left[scene] -= 1
+            row["split"] = splits[scene]
+            shards.write(row)
+            whole = {name: row[name] for name in MANIFEST_SCHEMA.names if name in row}
+            pending.append(whole | item.images[scene])
+            if len(pending) == _MANIFEST_ROWS:
+                manifest.write_table(pa.Table.from_pylist(pending, schema=schema))
+                pending = []
+            step(f"{item.level.value} {scene}")
+        manifest.write_table(pa.Table.from_pylist(pending, schema=schema))
+        if left.total():
+            raise DatasetError(
+                f"{item.folder}: {left.total()} rows of {MANIFEST_NAME} are in no shard. Run "
+                f"{command_line('verify', item.folder.parent.parent)}"
+            )
+    if (item.folder / REJECTED_NAME).is_file():
+        schema = with_metadata(REJECTED_SCHEMA, manifest_metadata(record))
+        found = read_table(item.folder / REJECTED_NAME, REJECTED_SCHEMA)
+        scenes = pa.array(sorted(splits), pa.string())
+        with table_writer(folder / REJECTED_NAME, schema) as writer:
+            writer.write_table(found.filter(pc.is_in(found.column("scene"), scenes)).cast(schema))
+    return ordered
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of all shards of a level, pixels checked, sorted by scene as each split is."""
+    streams = (_split_rows(find_shards(folder, split)) for split in shard_files(folder))
+    return heapq.merge(*streams, key=lambda row: row["scene"])
+
+
+def _split_rows(shards: Sequence[Shard]) -> Iterator[dict[str, Any]]:
+    for shard in shards:
+        number = 0
+        with open_table(shard.path, CROP_SCHEMA) as file:
+            for group in range(file.metadata.num_row_groups):
+                table = read_group(file, group, path=shard.path, schema=CROP_SCHEMA)
+                for row in table.to_pylist():
+                    decode_crop(row, where=f"{shard.path}: row {number}", check=True)
+                    number += 1
+                    yield row

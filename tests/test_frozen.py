@@ -1,0 +1,113 @@
+"""The splits of a release: whole groups, balanced by crops, kept when the dataset grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defocus_ds.dataset.frozen import freeze_splits, read_splits, splits_csv
+from defocus_ds.errors import DatasetError
+
+ALONE = {f"scene{i:02}": 10 + i % 7 for i in range(40)}
+
+
+def own(crops: Mapping[str, object]) -> dict[str, str]:
+    return {scene: scene for scene in crops}
+
+
+def share(splits: dict[str, str], crops: dict[str, int], split: str) -> float:
+    return sum(n for s, n in crops.items() if splits[s] == split) / sum(crops.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_of_the_crops(seed: int) -> None:
+    # one scene has as many crops as ten others
+    crops = ALONE | {"scene00": 100}
+    found = freeze_splits(crops, own(crops), seed=seed, test_share=0.2, val_share=0.1)
+    assert share(found.by_scene, crops, "test") == pytest.approx(0.2, abs=0.02)
+    assert share(found.by_scene, crops, "val") == pytest.approx(0.1, abs=0.02)
+    assert found.left_out == {}
+
+
+@given(
+    sizes=st.lists(st.integers(1, 200), min_size=1, max_size=12),
+    groups=st.integers(1, 5),
+    seed=st.integers(0, 5),
+)
+def test_a_group_is_in_one_split_and_something_is_left_to_train_on(
+    sizes: list[int], groups: int, seed: int
+) -> None:
+    crops = {f"s{i}": n for i, n in enumerate(sizes)}
+    grouped = {f"s{i}": f"s{i % groups}" for i in range(len(sizes))}
+    found = freeze_splits(crops, grouped, seed=seed, test_share=0.3, val_share=0.2).by_scene
+    assert set(found) == set(crops)
+    for group in set(grouped.values()):
+        assert len({found[scene] for scene in crops if grouped[scene] == group}) == 1
+    assert "train" in found.values()
+    if len(set(grouped.values())) > 1:
+        assert "test" in found.values()
+
+
+def test_a_share_of_nothing_is_nothing() -> None:
+    found = freeze_splits(ALONE, own(ALONE), seed=0, test_share=0, val_share=0)
+    assert set(found.by_scene.values()) == {"train"}
+
+
+def test_a_set_asked_for_is_not_empty_however_large_the_scenes_are() -> None:
+    crops = {"a": 900, "b": 800, "c": 1000}
+    found = freeze_splits(crops, own(crops), seed=0, test_share=0.05, val_share=0)
+    assert [s for s, split in found.by_scene.items() if split == "test"] == ["b"]
+
+
+def test_the_sets_held_out_stay_when_the_dataset_grows() -> None:
+    before = freeze_splits(ALONE, own(ALONE), seed=0, test_share=0.2, val_share=0.1).by_scene
+    test = next(s for s, split in before.items() if split == "test")
+    train = next(s for s, split in before.items() if split == "train")
+    grown = ALONE | {"new0": 50, "new1": 50, "new2": 50}
+    groups = own(grown) | {"new1": test, "new2": train}
+    found = freeze_splits(grown, groups, seed=9, test_share=0.5, val_share=0.3, previous=before)
+    assert found.by_scene == dict(sorted((before | {"new0": "train", "new2": "train"}).items()))
+    assert found.left_out == {"new1": f"leak: a near-duplicate of {test}, held out for test"}
+
+
+def test_a_previous_release_that_leaks_is_refused() -> None:
+    groups = {"a": "a", "b": "a"}
+    with pytest.raises(DatasetError, match=r"leaks: .* a \(test\), b \(train\)\. Leave one out"):
+        freeze_splits(
+            {"a": 1, "b": 1},
+            groups,
+            seed=0,
+            test_share=0.1,
+            val_share=0,
+            previous={"a": "test", "b": "train"},
+        )
+
+
+def test_the_table_is_read_back(tmp_path: Path) -> None:
+    splits = {'a, "b"': "test", "ä": "train"}
+    (tmp_path / "splits.csv").write_text(splits_csv(splits, own(splits)), encoding="utf-8")
+    assert read_splits(tmp_path) == splits
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scene,split\n", "the columns are not scene, split, group"),
+        ("scene,split,group\na,exam,a\n", "line 2: .*exam.* is not a split"),
+        ("scene,split,group\na,test,a\na,train,a\n", "line 3"),
+        ("scene,split,group\na,test\n", "line 2"),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "splits.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_splits(tmp_path)
+
+
+def test_a_folder_without_splits_is_no_release(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no splits\.csv"):
+        read_splits(tmp_path)
