@@ -1,7 +1,7 @@
 """Registration against known truth: accuracy, success and cost of ours and of every peer.
 
-    python benchmarks/registration.py                   # two full-size scenes, 12 pairs;
-                                                       # about 30 CPU minutes
+    python benchmarks/registration.py                   # a full-size scene, 6 pairs;
+                                                       # about 20 CPU minutes
     python benchmarks/registration.py --full            # also the paper's settings at full size
     python benchmarks/registration.py --size 1449x967 --work work --out out   # a quick look
 
@@ -80,7 +80,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--work", type=Path, help="folder to keep pairs and finished runs in")
-    parser.add_argument("--scenes", type=int, default=2)
+    parser.add_argument("--scenes", type=int, default=1)
     parser.add_argument("--size", type=frame_size, default=FULL_SIZE, metavar="WxH")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--calibration", type=int, default=66, help="pairs for the certificate")

@@ -188,7 +188,7 @@ def claimed_over_true(runs: Iterable[Run]) -> list[float]:
 
 
 def error_table(rows: Iterable[Mapping[str, Any]]) -> str:
-    header = ["method", *(_case(*case) for case in CASES), "success", "CPU s", "MB"]
+    header = ["method", *(_case(*case) for case in CASES), "success", "CPU s", "most", "MB"]
     lines = []
     for row in rows:
         cells = [row["method"], *(number(row[_case(*case)]) for case in CASES)]
