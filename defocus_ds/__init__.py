@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from defocus_ds.dataset.adapters import as_torch, as_webdataset
     from defocus_ds.dataset.crop import crop
     from defocus_ds.dataset.loaders import load_crops
     from defocus_ds.dataset.verify import verify
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from defocus_ds.stages.register import register
 
 __all__ = [
+    "as_torch",
+    "as_webdataset",
     "build",
     "crop",
     "load_crops",
@@ -31,6 +34,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "as_torch": "defocus_ds.dataset.adapters",
+    "as_webdataset": "defocus_ds.dataset.adapters",
     "build": "defocus_ds.pipeline",
     "crop": "defocus_ds.dataset.crop",
     "load_crops": "defocus_ds.dataset.loaders",

@@ -21,6 +21,7 @@ COMMANDS = {
     "split": "split",
     "verify": "verify",
     "release": "release",
+    "export": "export",
     "report": "report",
     "score": "score",
     "measure": "measure",

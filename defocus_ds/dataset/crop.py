@@ -32,6 +32,7 @@ from defocus_ds.dataset.shards import (
 )
 from defocus_ds.dataset.split import Splits, assign_splits
 from defocus_ds.dataset.stale import valid_rejections
+from defocus_ds.dataset.steps import Progress, Steps
 from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level, UInt8Image
@@ -39,8 +40,6 @@ from defocus_ds.stages.tile import CODES, Tiles
 from defocus_ds.store import sha256_file
 
 __all__ = ["CropReport", "crop"]
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def crop(
         old = [str(built.pair) for built in pairs if built.radius_map is None]
         if manifest is not None:
             plan = plan_from_manifest(manifest, pairs, left_out, level=chosen)
-            step = _Steps(progress, len(plan.pairs))
+            step = Steps(progress, len(plan.pairs))
             before = valid_rejections(folder, manifest, digest)
             if before is None:
                 notes.append(
@@ -137,7 +136,7 @@ def crop(
         else:
             tile = _tile_config(info, config, size, stride)
             splits = _splits(root, rows, tile, seed, notes)
-            step = _Steps(progress, 2 * len(pairs))
+            step = Steps(progress, 2 * len(pairs))
             plan = plan_from_images(
                 pairs,
                 level=chosen,
@@ -174,20 +173,6 @@ def crop(
         tuple(left_out),
         tuple(notes),
     )
-
-
-class _Steps:
-    """Counts pairs for the progress callback."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-
-    def __call__(self, label: str) -> None:
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._total, label)
 
 
 def _blurred_level(name: str) -> Level:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import config_from_dict
 from defocus_ds.dataset.checksums import write_sums
+from defocus_ds.dataset.croissant import CROISSANT_NAME, croissant
 from defocus_ds.dataset.duplicates import (
     Duplicate,
     find_duplicates,
@@ -38,17 +39,16 @@ from defocus_ds.dataset.shards import (
     has_crops,
 )
 from defocus_ds.dataset.stale import stale_levels
+from defocus_ds.dataset.steps import Progress, Steps
 from defocus_ds.dataset.tables import (
     read_table,
 )
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level
-from defocus_ds.store import inside, sha256_bytes, write_bytes, write_json
+from defocus_ds.store import inside, sha256_bytes, sha256_file, write_bytes, write_json
 from defocus_ds.wording import command_line
 
 __all__ = ["ReleaseReport", "release"]
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def release(
     counts: Counter[str] = Counter()
     for item in chosen:
         counts.update(item.crops)
-    step = _Steps(progress, 2 * len(counts) + counts.total())
+    step = Steps(progress, 2 * len(counts) + counts.total())
     duplicates = _duplicates(root, rows, sorted(counts), step)
     groups = scene_groups(counts, duplicates)
     splits = freeze_splits(
@@ -158,7 +158,11 @@ def release(
         write_json(fresh / RELEASE_NAME, facts)
         write_bytes(fresh / "README.md", card(facts).encode())
         write_bytes(fresh / "CITATION.cff", citation(facts).encode())
-        write_sums(fresh)
+        shards = {p.relative_to(fresh).as_posix(): p for p in fresh.glob("crops/*/*-of-*.parquet")}
+        digests = {name: sha256_file(path) for name, path in shards.items()}
+        sizes = {name: path.stat().st_size for name, path in shards.items()}
+        write_json(fresh / CROISSANT_NAME, croissant(facts, digests=digests, sizes=sizes))
+        write_sums(fresh, digests)
     return ReleaseReport(
         out,
         crops,
@@ -167,18 +171,6 @@ def release(
         left_out,
         tuple(_notes(previous, splits, crops)),
     )
-
-
-class _Steps:
-    """Counts steps for the progress callback."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def __call__(self, label: str, *, count: int = 1) -> None:
-        self._done += count
-        if self._progress is not None:
-            self._progress(self._done, self._total, label)
 
 
 def _levels(
@@ -224,7 +216,7 @@ def _levels(
 
 
 def _duplicates(
-    root: Path, rows: Sequence[Mapping[str, Any]], scenes: Sequence[str], step: _Steps
+    root: Path, rows: Sequence[Mapping[str, Any]], scenes: Sequence[str], step: Steps
 ) -> list[Duplicate]:
     """Near-duplicates among the scenes, by their sharp images."""
     sharp = {row["scene"]: row for row in rows if row["level"] == Level.SHARP.value}

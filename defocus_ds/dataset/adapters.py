@@ -1,0 +1,212 @@
+"""Crops for training loops: as a torch Dataset, and as a WebDataset pipeline over an export."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from defocus_ds.dataset.export.record import EXPORT_NAME, read_record
+from defocus_ds.dataset.loaders import Crops, decode_crop
+from defocus_ds.errors import DatasetError, InputError
+from defocus_ds.frames import Crop, UInt8Image
+from defocus_ds.store import inside
+from defocus_ds.wording import INSTALL_TRAIN, counted
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+__all__ = ["as_torch", "as_webdataset"]
+
+_INSTALL_EXPORT = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[export]'"
+_MAGIC = b"ustar"
+_MAGIC_END = 262
+_DTYPES = ("float32", "uint8")
+
+
+def as_torch(crops: Crops | Sequence[Crop], *, dtype: str = "float32") -> Dataset[dict[str, Any]]:
+    """A map-style ``torch.utils.data.Dataset`` of crops, for a ``DataLoader`` with any workers.
+
+    Args:
+        crops: from `defocus_ds.load_crops`.
+        dtype: "float32", in [0, 1], or "uint8".
+
+    Returns:
+        Items ``{"sharp", "blurred", "row"}``: two (1, size, size) tensors, and the columns without
+        pixels.  A number that a row lacks is NaN, for the default collation takes no None.
+
+    Raises:
+        InputError: another dtype, or torch is not installed.
+        DatasetError: when a crop is damaged and asked for; the text names shard and row.
+    """
+    _check_dtype(dtype)
+    dataset: Dataset[dict[str, Any]] = _torch_class()(crops, dtype)
+    return dataset
+
+
+def as_webdataset(
+    out: Path | str, *, level: str, split: str, dtype: str = "float32", check: bool = False
+) -> Any:
+    """A pipeline of the webdataset library over the tars of one level and split, in order.
+
+    Add ``.shuffle(2000)``, ``.to_tuple("blurred", "sharp")`` or ``.batched(16)`` to it, or give it
+    to a ``DataLoader``.  Tars are shared out among workers and among processes: with more workers
+    than tars the others have nothing to do.  PNG and JSON are the only things that are decoded.
+
+    Args:
+        out: folder that ``defocus-ds export --to webdataset`` made.
+        level, split: as exported.
+        dtype: "float32", in [0, 1], or "uint8".
+        check: compare every crop's pixels with its SHA-256.
+
+    Returns:
+        The pipeline, to iterate over.  Items are those of `as_torch`, with NumPy arrays in the
+        place of tensors (the default collation makes tensors of them), and ``__key__``.
+
+    Raises:
+        InputError: another dtype, or webdataset is not installed.
+        DatasetError: not such an export, no such level or split, or a tar that is missing or of
+            another length; and when a damaged crop is read: the text names tar and crop.
+    """
+    _check_dtype(dtype)
+    tars = _recorded_tars(Path(out).resolve(), level, split)
+    try:
+        import webdataset
+    except ImportError as error:
+        raise InputError(f"as_webdataset needs webdataset: {_INSTALL_EXPORT}") from error
+
+    pipeline = webdataset.FluidWrapper(webdataset.SimpleShardList(list(tars)))
+    return pipeline.compose(
+        webdataset.split_by_node,
+        webdataset.split_by_worker,
+        functools.partial(_samples, tars=tars),
+    ).map(functools.partial(_decoded, dtype=dtype, check=check))
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in _DTYPES:
+        raise InputError(f"dtype {dtype!r}: one of {', '.join(_DTYPES)}.")
+
+
+def _pixels(image: UInt8Image, dtype: str) -> npt.NDArray[Any]:
+    """(1, H, W) of its own memory, which torch may write to."""
+    pixels: npt.NDArray[Any] = np.array(image[None])
+    return pixels if dtype == "uint8" else pixels.astype(np.float32) / np.float32(255)
+
+
+def _collatable(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
+@functools.cache
+def _torch_class() -> Any:
+    try:
+        import torch
+        from torch.utils.data import Dataset
+    except ImportError as error:
+        raise InputError(f"as_torch needs torch: {INSTALL_TRAIN}") from error
+
+    class TorchCrops(Dataset[dict[str, Any]]):
+        """Crops as tensors."""
+
+        def __init__(self, crops: Crops | Sequence[Crop], dtype: str) -> None:
+            self.crops = crops
+            self.dtype = dtype
+
+        def __len__(self) -> int:
+            return len(self.crops)
+
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            crop = self.crops[index]
+            return {
+                "sharp": torch.from_numpy(_pixels(crop.sharp, self.dtype)),
+                "blurred": torch.from_numpy(_pixels(crop.blurred, self.dtype)),
+                "row": _collatable(crop.row),
+            }
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            # a class made inside a function cannot be found by name in a spawned worker
+            return functools.partial(as_torch, dtype=self.dtype), (self.crops,)
+
+    return TorchCrops
+
+
+def _recorded_tars(out: Path, level: str, split: str) -> dict[str, int]:
+    """Absolute path -> crops of the tars of a level and split, present and of their length."""
+    record = read_record(out)
+    if record.to != "webdataset":
+        raise DatasetError(
+            f"{out}: an export to {record.to}; make one with `defocus-ds export --to webdataset`."
+        )
+    for stream in record.streams:
+        if (stream.level, stream.split) == (level, split):
+            break
+    else:
+        there = ", ".join(f"{stream.level} {stream.split}" for stream in record.streams)
+        raise DatasetError(f"{out}: no crops of {level} {split}; there: {there or 'none'}.")
+    crops = {}
+    for tar in stream.tars:
+        path = inside(out, tar.file)
+        found = path.stat().st_size if path.is_file() else None
+        if found != tar.bytes:
+            state = "missing" if found is None else f"{found} bytes, {EXPORT_NAME} says {tar.bytes}"
+            raise DatasetError(f"{path}: {state}. Copy it again, or export again.")
+        crops[str(path)] = tar.crops
+    if not crops:
+        raise DatasetError(f"{out / EXPORT_NAME}: no tar of {level} {split}. Export again.")
+    return crops
+
+
+def _samples(urls: Iterable[dict[str, str]], *, tars: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """The samples of these tars: name of each file -> its bytes.
+
+    The library alone takes an unreadable header inside a tar for its end, and a compressed tar for
+    a plain one: crops would be lost in silence, and a small file could fill the memory.
+    """
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    for url in urls:
+        path, count = url["url"], 0
+        with Path(path).open("rb") as stream:
+            if stream.read(_MAGIC_END)[-len(_MAGIC) :] != _MAGIC:
+                raise DatasetError(f"{path}: not a plain tar. Copy it again, or export again.")
+            stream.seek(0)
+            source = [{"url": path, "stream": stream}]
+            files = tar_file_expander(source, handler=_unreadable)
+            for sample in group_by_keys(files, handler=_unreadable):
+                yield sample
+                count += 1
+        if count != tars[path]:
+            raise DatasetError(
+                f"{path}: {counted(count, 'crop')} can be read, {EXPORT_NAME} says {tars[path]}. "
+                "Copy it again, or export again."
+            )
+
+
+def _unreadable(error: Exception) -> NoReturn:
+    """Handler of the library's stages, which add the tar's name to the error's arguments."""
+    words = " ".join(str(word) for word in error.args if isinstance(word, str))
+    raise DatasetError(f"not a readable tar ({words}). Copy it again, or export again.") from error
+
+
+def _decoded(sample: dict[str, Any], *, dtype: str, check: bool) -> dict[str, Any]:
+    """A sample's files as pixels and row."""
+    where = f"{sample['__url__']}: {sample['__key__']}"
+    try:
+        row = json.loads(sample["json"])
+        images = {kind: {"bytes": sample[f"{kind}.png"]} for kind in ("sharp", "blurred")}
+        crop = decode_crop(row | images, where=where, check=check)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{where}: not a crop of an export ({error!r}).") from error
+    return {
+        "__key__": sample["__key__"],
+        "sharp": _pixels(crop.sharp, dtype),
+        "blurred": _pixels(crop.blurred, dtype),
+        "row": _collatable(crop.row),
+    }

@@ -1,0 +1,119 @@
+"""export.json: what an export holds, and what it was made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from defocus_ds.errors import DatasetError
+from defocus_ds.store import read_json
+
+__all__ = [
+    "EXPORT_FORMAT",
+    "EXPORT_NAME",
+    "ExportRecord",
+    "ExportedTar",
+    "json_line",
+    "read_record",
+]
+
+EXPORT_NAME = "export.json"
+EXPORT_FORMAT = 1
+_MAX_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedTar:
+    """One tar of a WebDataset export: its path in the export, its crops, its size in bytes."""
+
+    file: str
+    crops: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedStream:
+    """One level and split of an export.
+
+    Attributes:
+        rows_sha256: of the places and pixel hashes of its crops in order: the same for a dataset,
+            a release of it and their exports.
+        dataset_digest: SHA-256 of the scenes.parquet or manifest that the crops were cut from,
+            if the shards say it.
+        tars: of a WebDataset export, in order; empty for the others.
+    """
+
+    level: str
+    split: str
+    crops: int
+    rows_sha256: str
+    dataset_digest: str | None
+    tars: tuple[ExportedTar, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRecord:
+    """What export.json says; ``to`` is the format, ``versions`` are those of the tools."""
+
+    to: str
+    streams: tuple[ExportedStream, ...]
+    versions: dict[str, str]
+    format: int = EXPORT_FORMAT
+
+    def as_json(self) -> bytes:
+        """Canonical JSON: sorted keys, two-space indent, final newline."""
+        text = json.dumps(asdict(self), sort_keys=True, indent=2, ensure_ascii=False)
+        return (text + "\n").encode()
+
+
+def read_record(out: Path) -> ExportRecord:
+    """The record of an export.
+
+    Raises:
+        DatasetError: missing, not a record, or of another format version.
+    """
+    path = out / EXPORT_NAME
+    if not path.is_file():
+        raise DatasetError(f"{path}: missing; {out} is not an export.")
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise DatasetError(f"{path}: {size} bytes, limit {_MAX_BYTES}.")
+    value = read_json(path)
+    version = value.get("format") if isinstance(value, dict) else None
+    if version != EXPORT_FORMAT:
+        raise DatasetError(f"{path}: format {version!r}, this version reads {EXPORT_FORMAT}.")
+    try:
+        streams = tuple(_stream(stream) for stream in value["streams"])
+        return ExportRecord(str(value["to"]), streams, dict(value["versions"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{path}: not the record of an export ({error!r}).") from error
+
+
+def json_line(row: dict[str, Any], *, where: str) -> bytes:
+    """A row as one line of JSON, keys sorted, without newline; numbers keep every digit.
+
+    Raises:
+        DatasetError: a number that JSON cannot hold.
+    """
+    try:
+        text = json.dumps(
+            row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return text.encode()
+    except ValueError as error:
+        raise DatasetError(f"{where}: a number that is not finite; JSON has none.") from error
+
+
+def _stream(value: dict[str, Any]) -> ExportedStream:
+    tars = [
+        ExportedTar(str(tar["file"]), int(tar["crops"]), int(tar["bytes"])) for tar in value["tars"]
+    ]
+    return ExportedStream(
+        level=str(value["level"]),
+        split=str(value["split"]),
+        crops=int(value["crops"]),
+        rows_sha256=str(value["rows_sha256"]),
+        dataset_digest=value["dataset_digest"],
+        tars=tuple(tars),
+    )

@@ -1,0 +1,59 @@
+"""Crop shards in Hugging Face datasets: images are images, with the same pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from built_dataset import make_dataset
+
+from defocus_ds import load_crops
+from defocus_ds.dataset import shards
+from defocus_ds.dataset.crop import crop
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
+    """A dataset of two training shards, and what load_dataset makes of it without a network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    from datasets import load_dataset
+
+    root = make_dataset(tmp_path / "dataset", scenes=3)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 100)
+    crop(root, level="low", size=32, stride=24)
+    files = {
+        split: sorted(str(path) for path in (root / "crops/low").glob(f"{split}-*"))
+        for split in ("train", "test")
+    }
+    assert len(files["train"]) >= 2
+    found = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
+    return root, found
+
+
+def test_load_dataset_shows_images(loaded: tuple[Path, Any]) -> None:
+    root, found = loaded
+    assert set(found) == {"train", "test"}
+    for split in found:
+        crops = load_crops(root, level="low", split=split, check=True)
+        assert len(found[split]) == len(crops) > 0
+        for item, expected in zip(found[split], crops, strict=True):
+            for kind in ("sharp", "blurred"):
+                image = item.pop(kind)
+                assert image.mode == "L"
+                assert np.array_equal(np.asarray(image), getattr(expected, kind))
+            assert item == expected.row
+
+
+def test_features_are_those_of_the_shards(loaded: tuple[Path, Any]) -> None:
+    from datasets import Image
+
+    features = loaded[1]["train"].features
+    assert list(features) == shards.CROP_SCHEMA.names
+    assert isinstance(features["sharp"], Image)
+    assert isinstance(features["blurred"], Image)
+    assert features["x"].dtype == "int32"
+    assert features["q_sharp"].dtype == "float64"
