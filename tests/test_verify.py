@@ -136,7 +136,7 @@ def test_a_flipped_byte_is_found(dataset: Path, part: str) -> None:
     finding = found(dataset, part)[0]
     assert finding.expected == f"SHA-256 {expected}"
     assert finding.found == sha256_file(dataset / part)
-    way_out = "Crop level low again" if part == TRAIN else "Delete it, then run the same"
+    way_out = "verify --repair" if part == TRAIN else "Delete it, then run the same"
     assert finding.repair.startswith(way_out)
 
 
@@ -627,7 +627,7 @@ def test_command_says_file_expected_found_repair(dataset: Path) -> None:
         TRAIN,
         "  expected  row 0: residual_px 0.05, as in the manifest",
         "  found     0.01",
-        "  repair    Crop level low again with `defocus-ds crop`, or copy the file again.",
+        "  repair    Run `defocus-ds verify --repair`, or copy the file again.",
     ]
     as_json = json.loads(run(cli, ["verify", str(dataset), "--json"]).stdout)
     assert as_json["clean"] is False

@@ -13,20 +13,47 @@ from defocus_ds_cli.options import echo_json, existing_path, json_option
 __all__ = ["command"]
 
 
-@click.command("verify", epilog="Example: defocus-ds verify dataset")
+@click.command(
+    "verify",
+    epilog="Example: defocus-ds verify dataset; defocus-ds verify release --repair "
+    "--images dataset",
+)
 @click.argument("path", type=existing_path)
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Cut the shards that fail again, from the manifest and the images; then check again.",
+)
+@click.option(
+    "--images",
+    type=existing_path,
+    metavar="DATASET",
+    help="With --repair: the built dataset that has the images [default: PATH].",
+)
 @json_option
-def command(path: Path, as_json: bool) -> None:
+def command(path: Path, repair: bool, images: Path | None, as_json: bool) -> None:
     """Check checksums, schemas, counts, splits, and every crop against its images.
 
-    PATH is a built dataset or a folder of crops.  Each finding says file, expected,
-    found and repair.  Exits with 1 when there are findings.
+    PATH is a built dataset, a release or a folder of crops.  Each finding says file, expected,
+    found and repair.  Exits with 1 when there are findings, with --repair when some are left.
     """
+    from defocus_ds.dataset.repair import repair_shards
     from defocus_ds.dataset.verify import verify
     from defocus_ds_cli.progress import Progress
 
+    if images is not None and not repair:
+        raise click.UsageError("--images says where --repair finds the images; give both.")
     with Progress("verify") as progress:
         report = verify(path, progress=progress)
+    if repair and not report.clean:
+        with Progress("repair") as progress:
+            done = repair_shards(report, images=images, progress=progress)
+        for name in done.repaired:
+            click.echo(f"{name}: cut again, the same bytes", err=as_json)
+        for name, why in done.failed.items():
+            click.echo(f"{name}: not repaired: {why}", err=as_json)
+        with Progress("verify") as progress:
+            report = verify(path, progress=progress)
     if as_json:
         echo_json({**dataclasses.asdict(report), "root": str(report.root), "clean": report.clean})
     else:

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from defocus_ds.config import BuildConfig, TileConfig, config_from_dict
 from defocus_ds.dataset.checksums import read_sums, write_sums
+from defocus_ds.dataset.cut import cut_crop
 from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
-from defocus_ds.dataset.pairs import BuiltPair, LeftOut, built_pairs, image_hashes
-from defocus_ds.dataset.pixels import encode_png, pixels_sha256
+from defocus_ds.dataset.pairs import LeftOut, built_pairs, image_hashes
 from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, plan_from_manifest
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import (
@@ -35,7 +34,7 @@ from defocus_ds.dataset.stale import valid_rejections
 from defocus_ds.dataset.steps import Progress, Steps
 from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.errors import DatasetError
-from defocus_ds.frames import BLURRED_LEVELS, Level, UInt8Image
+from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.stages.tile import CODES, Tiles
 from defocus_ds.store import sha256_file
 
@@ -220,7 +219,7 @@ def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:
             if planned.rows.num_rows:
                 sharp, blurred = planned.built.read()
                 for row in planned.rows.to_pylist():
-                    whole, images = _cut(row, sharp, blurred, planned.built)
+                    whole, images = cut_crop(row, sharp, blurred, planned.built)
                     shards.write(whole | images)
                     rows.append(whole | image_hashes(planned.built))
             written.append(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
@@ -233,36 +232,6 @@ def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:
         with table_writer(folder / REJECTED_NAME, schema) as writer:
             tables = [_rejected(planned) for planned in plan.pairs]
             writer.write_table(pa.concat_tables(tables).cast(schema))
-
-
-def _cut(
-    row: dict[str, Any], sharp: UInt8Image, blurred: UInt8Image, built: BuiltPair
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(columns without pixels, columns with them) of one crop.
-
-    A row from a manifest already has its measurements: they are kept, and the pixels must have
-    the hashes it states.
-    """
-    from defocus_ds.measure.sharpness import sharpness_q
-
-    x, y, size = row["x"], row["y"], row["size"]
-    whole = {name: row[name] for name in MANIFEST_SCHEMA.names if name in row}
-    for name in ("image_sha256_sharp", "image_sha256_blurred"):
-        whole.pop(name, None)
-    images = {}
-    for name, image in (("sharp", sharp), ("blurred", blurred)):
-        pixels = np.ascontiguousarray(image[y : y + size, x : x + size])
-        digest = pixels_sha256(pixels)
-        if whole.setdefault(f"sha256_{name}", digest) != digest:
-            raise DatasetError(
-                f"{built.pair} at ({x}, {y}): the {name} crop is {digest[:12]}..., the manifest "
-                f"has {whole[f'sha256_{name}'][:12]}.... The manifest is damaged."
-            )
-        if f"q_{name}" not in whole:
-            whole[f"q_{name}"] = sharpness_q(pixels, kind="reported")
-        path = f"{row['scene']}_{row['level']}_{x}_{y}_{name}.png"
-        images[name] = {"bytes": encode_png(pixels), "path": path}
-    return whole, images
 
 
 def _counts(rejections: Any) -> dict[str, int]:

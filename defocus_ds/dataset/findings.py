@@ -66,9 +66,11 @@ def repair(file: str, *, missing: bool = False) -> str:
     """How to get a damaged or missing file of a dataset back.
 
     >>> repair("crops/low/train-00000-of-00001.parquet")
-    'Crop level low again with `defocus-ds crop`, or copy the file again.'
+    'Run `defocus-ds verify --repair`, or copy the file again.'
     """
     parts = file.split("/")
+    if parts[0] == "crops" and "-of-" in parts[-1]:
+        return "Run `defocus-ds verify --repair`, or copy the file again."
     if parts[0] == "crops" and len(parts) > 2:
         return f"Crop level {parts[1]} again with `defocus-ds crop`, or copy the file again."
     if parts[0] in ("images", "rejected"):

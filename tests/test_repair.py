@@ -1,0 +1,123 @@
+"""A damaged shard is cut again to the very same bytes, and nothing else is touched."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from built_dataset import make_dataset
+from click.testing import CliRunner
+
+from defocus_ds.dataset import shards
+from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.release import release
+from defocus_ds.dataset.release_facts import About
+from defocus_ds.dataset.repair import repair_shards
+from defocus_ds.dataset.verify import verify
+from defocus_ds.errors import DatasetError
+from defocus_ds_cli.main import cli
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with several shards a split, and a release of it."""
+    root = tmp_path_factory.mktemp("made")
+    dataset = make_dataset(root / "dataset", scenes=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "SHARD_ROWS", 16)
+        crop(dataset)
+        about = About("Toy", "CC0-1.0", ("Doe, Jane",))
+        release(dataset, root / "release", about=about, test_share=0.3)
+    return root
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(shards, "SHARD_ROWS", 16)
+    return Path(shutil.copytree(made, tmp_path / "copy"))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", ["flip", "remove", "truncate", "replace"])
+@pytest.mark.parametrize("kind", ["dataset", "release"])
+def test_a_damaged_shard_is_found_and_repaired(copy: Path, kind: str, harm: str) -> None:
+    root = copy / kind
+    before = contents(root)
+    shard = sorted((root / "crops" / "low").glob("train-*.parquet"))[1]
+    if harm == "flip":
+        flip(shard)
+    elif harm == "remove":
+        shard.unlink()
+    elif harm == "truncate":
+        shard.write_bytes(shard.read_bytes()[:1000])
+    else:
+        shutil.copyfile(shard.with_name(shard.name.replace("00001-of", "00000-of")), shard)
+    report = verify(root)
+    assert not report.clean
+    images = None if kind == "dataset" else copy / "dataset"
+    done = repair_shards(report, images=images)
+    assert done.repaired == (f"crops/low/{shard.name}",)
+    assert done.failed == {}
+    assert contents(root) == before
+    assert verify(root).clean
+
+
+def test_a_clean_dataset_is_left_alone(copy: Path) -> None:
+    before = contents(copy / "release")
+    assert repair_shards(verify(copy / "release")).repaired == ()
+    assert contents(copy / "release") == before
+
+
+def test_images_of_another_build_do_not_repair(copy: Path, tmp_path: Path) -> None:
+    shard = next((copy / "release" / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    broken = shard.read_bytes()
+    other = make_dataset(tmp_path / "other", scenes=4, size=(400, 300))
+    done = repair_shards(verify(copy / "release"), images=other)
+    assert done.repaired == ()
+    assert "The images must be those" in done.failed[f"crops/low/{shard.name}"]
+    assert shard.read_bytes() == broken
+
+
+def test_a_release_alone_has_no_images(copy: Path) -> None:
+    flip(next((copy / "release" / "crops" / "low").glob("train-*.parquet")))
+    with pytest.raises(DatasetError, match=r"no images to cut .* with --images"):
+        repair_shards(verify(copy / "release"))
+
+
+def test_what_is_no_shard_is_not_repaired(copy: Path) -> None:
+    root = copy / "dataset"
+    flip(root / "crops" / "low" / "rejected.parquet")
+    (root / "crops" / "low" / "train-00007-of-00099.parquet").write_bytes(b"stray")
+    done = repair_shards(verify(root))
+    assert done.repaired == ()
+    assert set(done.failed) == {name for name in done.failed if name.startswith("crops/low/train-")}
+    assert "no line for it" in done.failed["crops/low/train-00007-of-00099.parquet"]
+    assert not verify(root).clean
+
+
+def test_command_repairs_and_checks_again(copy: Path) -> None:
+    root = copy / "release"
+    shard = next((root / "crops" / "low").glob("test-*.parquet"))
+    flip(shard)
+    assert CliRunner().invoke(cli, ["verify", str(root)]).exit_code == 1
+    arguments = ["verify", str(root), "--repair", "--images", str(copy / "dataset")]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    assert f"crops/low/{shard.name}: cut again, the same bytes" in done.stdout
+    assert "clean" in done.stdout
+    assert CliRunner().invoke(cli, ["verify", str(root), "--images", str(root)]).exit_code == 2
