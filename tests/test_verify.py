@@ -137,7 +137,7 @@ def test_a_flipped_byte_is_found(dataset: Path, part: str) -> None:
     assert finding.expected == f"SHA-256 {expected}"
     assert finding.found == sha256_file(dataset / part)
     way_out = "verify --repair" if part == TRAIN else "Delete it, then run the same"
-    assert finding.repair.startswith(way_out)
+    assert way_out in finding.repair
 
 
 def test_a_flipped_byte_in_a_shard_is_found_without_its_checksum(dataset: Path) -> None:
