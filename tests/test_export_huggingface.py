@@ -12,6 +12,8 @@ from built_dataset import make_dataset
 from defocus_ds import load_crops
 from defocus_ds.dataset import shards
 from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.release import release
+from defocus_ds.dataset.release_facts import About
 
 
 @pytest.fixture
@@ -57,3 +59,22 @@ def test_features_are_those_of_the_shards(loaded: tuple[Path, Any]) -> None:
     assert isinstance(features["blurred"], Image)
     assert features["x"].dtype == "int32"
     assert features["q_sharp"].dtype == "float64"
+
+
+def test_a_release_is_loaded_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    from datasets import load_dataset
+
+    dataset = make_dataset(tmp_path / "dataset", scenes=3)
+    crop(dataset)
+    about = About("Toy", "CC0-1.0", ("Doe, Jane",))
+    release(dataset, tmp_path / "release", about=about, test_share=0.3)
+    found = load_dataset(str(tmp_path / "release"), "low", cache_dir=str(tmp_path / "cache"))
+    assert set(found) == {"train", "test"}
+    for split in found:
+        crops = load_crops(tmp_path / "release", level="low", split=split)
+        assert len(found[split]) == len(crops) > 0
+        for item, expected in zip(found[split], crops, strict=True):
+            assert np.array_equal(np.asarray(item["sharp"]), expected.sharp)
+            assert np.array_equal(np.asarray(item["blurred"]), expected.blurred)
