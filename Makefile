@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint install install-dev clean
+.PHONY: demo test lint docs install install-dev clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,5 +38,9 @@ lint: install-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# The documentation as pages, in site/.
+docs: install-dev
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(DEMO) $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf site $(DEMO) $(VENV) .mypy_cache .pytest_cache .ruff_cache
