@@ -14,19 +14,26 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_dataset import CAST, HOSTILE, LEVELS, make_dataset, radius_map, row_of, write_crops
 from scenes import TruePair, true_pair
 
-from defocus_ds.config import BuildConfig
-from defocus_ds.dataset.manifest import write_scenes
 from defocus_ds.errors import DatasetError
-from defocus_ds.optics import Transfer
+from defocus_ds.frames import Level, Pair
+from defocus_ds.optics import Transfer, blur_disk, to_encoded, to_linear
 from defocus_ds.report import report
+from defocus_ds.report.crop_figures import mean_q
+from defocus_ds.report.edges import BLURRED_EDGE, BOTH_EDGES, SHARP_EDGE, edge_overlay
+from defocus_ds.report.figures import FIGURES, Figure, figures_of
+from defocus_ds.report.histograms import bins_of, histogram
 from defocus_ds.report.maps import radius_plot, unexplained_plot
-from defocus_ds.report.pairs import Cell, Shift, Trace, pair_view
+from defocus_ds.report.pairs import Cell, PairView, Shift, Trace, pair_view
 from defocus_ds.report.pictures import (
     Tile,
     before_of,
     choose_tiles,
+    colours_as_shot,
     encode_jpeg,
     model_of,
     overview,
@@ -34,11 +41,6 @@ from defocus_ds.report.pictures import (
 from defocus_ds.report.plots import shift_plot, trace_plot
 from defocus_ds.resample import resample
 from defocus_ds.stages.register.radius_map import RadiusMap
-from defocus_ds.store import sha256_file, write_json
-
-Bytes = npt.NDArray[np.uint8]
-HOSTILE = "<img src=x onerror=alert(1)> \"& '%2e"
-LEVELS = ("low", "medium", "high")
 
 
 @pytest.fixture(scope="module")
@@ -46,109 +48,26 @@ def pair() -> TruePair:
     return true_pair((320, 240), radius_px=3.0, shift_px=(2.0, -1.0), seed=5)
 
 
-def save(path: Path, image: Bytes) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1]))
-    return sha256_file(path)
-
-
-def row_of(dataset: Path, scene: str, level: str, image: Bytes, **more: Any) -> dict[str, Any]:
-    name = f"images/{scene}/{level}.png"
-    base = {
-        "scene": scene,
-        "level": level,
-        "offset": {"sharp": 0, "low": 2, "medium": 4, "high": 6}[level],
-        "image": name,
-        "image_sha256": save(dataset / name, image),
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "transfer": "srgb",
-        "verdict": "keep",
-        "reasons": [],
-    }
-    return base | more
-
-
-def radius_map(radius_px: float) -> RadiusMap:
-    """A frame of 320 x 240: half a pixel more in the last column, the first node unknown."""
-    radius = np.full((4, 5), radius_px)
-    radius[:, -1] += 0.5
-    deviation = np.full((4, 5), 0.03)
-    deviation[2, 2] = 3.0
-    radius[0, 0] = deviation[0, 0] = np.nan
-    return RadiusMap(radius, deviation, 0 * radius)
-
-
-def make_dataset(dataset: Path, pair: TruePair, scenes: tuple[str, ...]) -> Path:
-    """Scenes of one sharp and three registered images; the last scene's high pair failed."""
-    registered = resample(pair.blurred, pair.warp)
-    rows = []
-    for scene in scenes:
-        rows.append(row_of(dataset, scene, "sharp", pair.sharp))
-        for index, level in enumerate(LEVELS):
-            if scene == scenes[-1] and level == "high":
-                rows.append(
-                    {
-                        **rows[-1],
-                        **dict.fromkeys(("image", "image_sha256", "matrix", "alignment")),
-                        "level": level,
-                        "offset": 6,
-                        "verdict": "failed",
-                        "reasons": ["no texture: <b>0.1</b> %, 1 % needed"],
-                    }
-                )
-                continue
-            alignment = {
-                "ncc": 0.99 - index / 100,
-                "residual_grid": [[x, y, 0.02, -0.01, 0.9] for x in (40, 160) for y in (40, 160)],
-                "unexplained_grid": [[40, 40, 0.02], [160, 40, 0.9], [160, 160, 0.0]],
-                "radius_map": radius_map(3.0 + index).to_record(),
-                "trace": {"1/4": [-0.2, -0.5, -0.6], "1/2": [-0.6, -0.65]},
-            }
-            rows.append(
-                row_of(
-                    dataset,
-                    scene,
-                    level,
-                    registered,
-                    matrix=[float(v) for line in pair.warp.matrix for v in line],
-                    radial=0.0,
-                    blur_radius_px=3.0 + index,
-                    residual_px=0.05 / (index + 1),
-                    valid_area=[4, 4, 310, 230],
-                    alignment=json.dumps(alignment),
-                    colour=json.dumps({"ciede2000": {"before": 3.0, "after": 0.4}}),
-                )
-            )
-    write_scenes(dataset / "scenes.parquet", rows)
-    config = BuildConfig.from_preset("accurate")
-    write_json(
-        dataset / "dataset.json",
-        {
-            "format": 1,
-            "preset": "accurate",
-            "config": config.as_dict(),
-            "config_digest": config.digest(),
-            "versions": {"numpy": "2"},
-            "pairs": {"keep": len(rows)},
-        },
-    )
-    return dataset
-
-
 class Page(HTMLParser):
-    """Tags with their attributes, and the text outside script and style."""
+    """Tags with their attributes, and the text outside script and style.
+
+    ``at_once`` holds the tags that are not in a template: what a browser makes when it loads.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.at_once: list[str] = []
         self.text: list[str] = []
         self._inside: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._inside.append(tag)
+        if "template" not in self._inside:
+            self.at_once.append(tag)
+        if tag not in ("meta", "img", "input", "br"):
+            self._inside.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         while self._inside and self._inside.pop() != tag:
@@ -160,6 +79,17 @@ class Page(HTMLParser):
 
     def attributes(self, tag: str, name: str) -> list[str]:
         return [a[name] or "" for t, a in self.tags if t == tag and name in a]
+
+    def pictures(self) -> list[str]:
+        """Every picture that the page can show, by its path from the page."""
+        found, folder = [], ""
+        for tag, attributes in self.tags:
+            folder = attributes.get("data-folder") or folder
+            if tag == "img" and "src" in attributes:
+                found.append(attributes["src"] or "")
+            names = (attributes.get("data-files") or "").split()
+            found += [f"{folder}/{name}" for name in names if name != "-"]
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +104,7 @@ def page(dataset: Path) -> Page:
 
 def test_every_pair_has_a_row_with_its_figures(page: Page) -> None:
     text = " ".join(page.text)
-    assert page.attributes("input", "data-pair") == [
+    assert page.attributes("tr", "data-pair") == [
         f"{scene}/{level}" for scene in sorted(("a1", HOSTILE)) for level in LEVELS
     ]
     for figure in ("0.050", "0.025", "3.00", "4.00", "0.9900", "0.40"):
@@ -191,10 +121,13 @@ def test_hostile_names_stay_text(page: Page) -> None:
 
 
 def test_pictures_exist_load_lazily_and_lead_nowhere_else(dataset: Path, page: Page) -> None:
-    sources = page.attributes("img", "src")
-    assert len(sources) > 20
+    sources = page.pictures()
+    assert len(sources) > 60
     assert all((dataset / "report" / source).is_file() for source in sources)
-    assert page.attributes("img", "loading") == ["lazy"] * len(sources)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert [a.get("loading") for a in images] == ["lazy"] * len(images)
+    assert "img" not in page.at_once
+    assert page.at_once.count("tr") == 1 + 6
     links = page.attributes("a", "href")
     identities = {i for _, a in page.tags if (i := a.get("id"))}
     for link in links:
@@ -356,7 +289,7 @@ def test_unexplained_cells_are_drawn_in_their_places() -> None:
 
 
 def test_the_page_shows_the_maps_and_the_valid_area(dataset: Path, page: Page) -> None:
-    sources = page.attributes("img", "src")
+    sources = page.pictures()
     for name in ("residual-shift", "blur-radius", "unexplained-contrast", "registration-metric"):
         assert sum(source.endswith(f"-{name}.svg") for source in sources) == 5
     assert "100" not in page.attributes("span", "style")[0]
@@ -366,13 +299,27 @@ def test_the_page_shows_the_maps_and_the_valid_area(dataset: Path, page: Page) -
 
 
 def test_the_capture_before_registration_is_shown(pair: TruePair, page: Page) -> None:
-    assert sum(s.endswith("-before.jpg") for s in page.attributes("img", "src")) == 15
+    assert sum(s.endswith("-before.jpg") for s in page.pictures()) == 15
     tile = Tile(100, 80, 96, 64, "here")
     registered = resample(pair.blurred, pair.warp)
     moved_back = before_of(registered, tile, pair.warp).astype(float)
     as_shot = tile.cut(pair.blurred)
     assert np.abs(moved_back - as_shot).mean() < 1.5
     assert np.abs(tile.cut(registered).astype(float) - as_shot).mean() > 4
+
+
+def test_the_colours_as_shot_are_the_matched_ones_taken_back(pair: TruePair, page: Page) -> None:
+    assert sum(s.endswith("-colours.jpg") for s in page.pictures()) == 15
+    matrix = np.array([[1.1, 0.02, 0.0, 0.0], [0.03, 0.9, 0.0, 0.001], [0.0, 0.0, 0.95, 0.0]])
+    shot = pair.blurred.clip(20, 200)
+    matched = to_linear(shot, Transfer.BT709) @ matrix[:, :3].T + matrix[:, 3]
+    matched8 = np.rint(to_encoded(matched.astype(np.float32), Transfer.BT709) * 255)
+    back = colours_as_shot(matched8.astype(np.uint8), matrix.tolist(), transfer=Transfer.BT709)
+    assert back is not None
+    assert np.abs(back.astype(int) - shot).max() <= 2  # of the rounding to 8 bits, enlarged
+    assert np.abs(matched8 - shot).mean() > 3
+    grey = np.full((3, 4), 1 / 3)
+    assert colours_as_shot(shot, grey.tolist(), transfer=Transfer.BT709) is None
 
 
 def test_one_of_a_kind_is_not_called_many(tmp_path: Path, pair: TruePair) -> None:
@@ -427,3 +374,176 @@ def test_headings_stand_over_their_numbers(dataset: Path) -> None:
     assert "<h1>defocus-ds report: " in html
     assert '<div class="thumbs"><figure class="thumb">' in html
     assert "weighs what the cells know by their noise" in html
+
+
+def test_what_the_build_rejected_cannot_be_accepted(tmp_path: Path, pair: TruePair) -> None:
+    rejected = {("a", "low"): "residual: 2 px, 1 px", ("a", "medium"): "skipped: --skip a/medium"}
+    dataset = make_dataset(tmp_path / "set", pair, ("a", "b"), rejected=rejected)
+    page = Page(report(dataset))
+    buttons = [a for t, a in page.tags if t == "button" and a.get("data-do") == "accept"]
+    assert len(buttons) == 2 * 6  # in the table and in the scenes
+    titles = [a["title"] if "disabled" in a else None for a in buttons[:6]]
+    rules, skipped, *open_, failed = titles
+    assert rules == "build rejected it; change its limits and build again to keep it"
+    assert "--skip" in (skipped or "")
+    assert open_ == [None] * 3
+    assert "could not make it" in (failed or "")
+    rejects = [a for t, a in page.tags if t == "button" and a.get("data-do") == "reject"]
+    assert not [a for a in rejects if "disabled" in a]
+
+
+def test_the_command_can_be_pasted(tmp_path: Path, pair: TruePair) -> None:
+    page = Page(report(make_dataset(tmp_path / "my set", pair, ("a",))))
+    assert "defocus-ds crop 'my set' --level low --review review.csv" in page.text
+
+
+def views(values: dict[str, list[float | None]]) -> list[PairView]:
+    """Pairs with these residuals, by level."""
+    row: dict[str, Any] = {"verdict": "keep", "width": 1, "height": 1}
+    return [
+        pair_view(row | {"scene": f"s{n}", "level": level, "residual_px": value})
+        for level, numbers in values.items()
+        for n, value in enumerate(numbers)
+    ]
+
+
+def bars_of(svg: str) -> list[tuple[str, list[int]]]:
+    found = re.findall(r'aria-label="([^"]+)" data-rows="([\d ]+)"', svg)
+    return [(label, [int(n) for n in rows.split()]) for label, rows in found]
+
+
+RESIDUAL = FIGURES[0]
+
+
+def test_bars_hold_every_pair_once_in_the_bin_they_name() -> None:
+    pairs = views({"low": [0.01, 0.012, 0.05, None], "high": [0.05, 0.021, 0.09]})
+    bars = bars_of(histogram(RESIDUAL, pairs))
+    assert sorted(n for _, rows in bars for n in rows) == [0, 1, 2, 4, 5, 6]
+    for label, rows in bars:
+        named = re.fullmatch(r"Residual px ([\d.]+) to ([\d.]+), (\w+): (\d+) pairs?", label)
+        assert named is not None, label
+        assert int(named[4]) == len(rows)
+        assert {pairs[n].level for n in rows} == {named[3]}
+        assert all(float(named[1]) <= (pairs[n].residual_px or 0) for n in rows)
+        assert all((pairs[n].residual_px or 0) < float(named[2]) for n in rows)
+
+
+def test_one_outlier_does_not_squeeze_the_rest() -> None:
+    values: list[float | None] = [0.02 + 0.001 * n for n in range(20)]
+    bars = bars_of(histogram(RESIDUAL, views({"low": [*values, 40.0]})))
+    assert len(bars) > 4
+    label, rows = bars[-1]
+    assert rows == [20]
+    assert "and above" in label
+
+
+def test_the_limit_is_marked_where_it_lies() -> None:
+    pairs = views({"low": [0.0, 0.2, 0.4, 0.8]})
+    svg = histogram(RESIDUAL, pairs, limit=0.4)
+    mark = re.search(r'class="limit" d="M([\d.]+) ', svg)
+    places = re.findall(r'class="hit" x="([\d.]+)"', svg)
+    assert mark is not None
+    assert float(mark[1]) == pytest.approx(float(places[2]), abs=0.1)  # the bar of 0.4 begins there
+    assert "limit" not in histogram(RESIDUAL, pairs, limit=5.0)
+
+
+def test_a_figure_that_no_pair_has_is_said() -> None:
+    assert "no pair has it" in histogram(RESIDUAL, views({"low": [None]}))
+    assert "svg" not in histogram(RESIDUAL, [])
+    hostile = Figure(HOSTILE, "residual_px", 1, "")
+    assert "<img" not in histogram(hostile, views({"low": [0.1]}))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.floats(0, 1e6, allow_subnormal=False).map(lambda v: v if v > 1e-9 else 0.0), min_size=1
+    )
+)
+def test_every_value_lies_in_its_bin(values: list[float]) -> None:
+    bins = bins_of(values)
+    assert 1 <= bins.total <= 18
+    for value in values:
+        at = bins.index(value)
+        low, high = ((bins.first + at + end) * bins.step for end in (0, 1))
+        slack = 1e-8 * bins.step + 1e-12 * value
+        assert low - slack <= value
+        assert value < high + slack or (bins.tail and at == bins.count)
+
+
+def overlay_counts(picture: npt.NDArray[np.uint8]) -> dict[tuple[int, int, int], int]:
+    colours = (SHARP_EDGE, BLURRED_EDGE, BOTH_EDGES)
+    return {c: int((picture == np.array(c)).all(axis=-1).sum()) for c in colours}
+
+
+def test_edges_of_a_registered_pair_coincide_and_of_a_shifted_one_part(pair: TruePair) -> None:
+    model = to_encoded(blur_disk(to_linear(pair.sharp, Transfer.SRGB), 3.0), Transfer.SRGB)
+    model8 = np.asarray(np.rint(np.clip(model, 0, 1) * 255), np.uint8)[20:-20, 20:-20]
+    registered = resample(pair.blurred, pair.warp)[20:-20, 20:-20]
+    right = overlay_counts(edge_overlay(model8, registered))
+    wrong = overlay_counts(edge_overlay(model8, np.roll(registered, 3, axis=1)))
+    assert right[BOTH_EDGES] > 500
+    assert right[BOTH_EDGES] > 3 * (right[SHARP_EDGE] + right[BLURRED_EDGE])
+    assert wrong[BOTH_EDGES] < 0.5 * (wrong[SHARP_EDGE] + wrong[BLURRED_EDGE])
+
+
+def test_orange_is_the_sharp_image_and_blue_the_blurred_one() -> None:
+    def step(at: int) -> npt.NDArray[np.uint8]:
+        image = np.full((40, 60, 3), 60, np.uint8)
+        image[:, at:] = 180
+        return image
+
+    picture = edge_overlay(step(20), step(40))
+    places = {
+        c: np.flatnonzero((picture == np.array(c)).all(axis=-1)[20])
+        for c in (SHARP_EDGE, BLURRED_EDGE)
+    }
+    assert list(places[SHARP_EDGE]) in ([19], [20])
+    assert list(places[BLURRED_EDGE]) in ([39], [40])
+    flat = np.full((40, 60, 3), 90, np.uint8)
+    assert not any(overlay_counts(edge_overlay(flat, flat)).values())
+
+
+def test_q_is_the_mean_over_the_crops_of_a_pair(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a", "b"))
+    assert mean_q(dataset) == {}
+    assert "Q sharp" not in " ".join(Page(report(dataset)).text)
+    write_crops(dataset, "medium", {"a": [(0.2, 0.1), (0.4, 0.3)], "b": [(0.5, 0.25)]})
+    assert mean_q(dataset) == {
+        Pair("a", Level.MEDIUM): (pytest.approx(0.3), pytest.approx(0.2)),
+        Pair("b", Level.MEDIUM): (0.5, 0.25),
+    }
+    page = Page(report(dataset))
+    assert {"Q sharp", "Q blurred"} <= set(page.text)
+    assert "0.300" in page.text
+    labels = page.attributes("g", "aria-label")
+    assert [label for label in labels if label.startswith("Q sharp")]
+    assert all("medium" in label for label in labels if label.startswith("Q "))
+
+
+def test_a_damaged_manifest_of_crops_is_named(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    path = write_crops(dataset, "low", {"a": [(0.2, 0.1)]})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DatasetError, match=r"low/manifest\.parquet"):
+        report(dataset)
+
+
+def test_figures_of_crops_are_shown_only_if_there_are_crops() -> None:
+    (bare,) = views({"low": [0.1]})
+    assert [f.name for f in figures_of([bare])] == [f.name for f in FIGURES if "Q" not in f.name]
+
+
+def test_what_was_done_to_the_colours_is_told(page: Page) -> None:
+    row: dict[str, Any] = {"scene": "a", "level": "low", "verdict": "keep", "width": 1, "height": 1}
+    told = dict(pair_view(row | {"colour": json.dumps(CAST)}).colour)
+    assert told == {
+        "method": "response",
+        "gains R, G, B": "1.020, 0.940, 1.030 ± 0.0020",
+        "ΔE": "3.00 → 0.40",
+        "contrast": "1.020 → 1.001",
+    }
+    assert page.text.count("3.00 → 0.40") == 5
+    failed = {"failed": "no overlap", "notes": ["took the affine map"]}
+    told = dict(pair_view(row | {"colour": json.dumps(failed)}).colour)
+    assert told == {"failed": "no overlap", "note": "took the affine map"}

@@ -18,8 +18,9 @@ __all__ = ["command"]
 def command(dataset: Path, show: bool, as_json: bool) -> None:
     """Write DATASET/report/index.html: every pair, its figures, and where to look.
 
-    The page needs no server and no network. Pictures of unchanged scenes are kept, so a second
-    run is quick.
+    On the page you accept or reject pairs and save review.csv, for `defocus-ds crop --review`.
+    It needs no server and no network. Pictures of unchanged scenes are kept, so a second run is
+    quick.
     """
     from defocus_ds.report import report
     from defocus_ds.store import read_json

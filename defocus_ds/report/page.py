@@ -2,80 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
-from defocus_ds.frames import Level
+from defocus_ds.frames import BLURRED_LEVELS
+from defocus_ds.report.figures import Figure, figures_of
+from defocus_ds.report.histograms import histogram
 from defocus_ds.report.pairs import PairView
-from defocus_ds.report.pictures import Tile
-from defocus_ds.wording import counted
+from defocus_ds.report.scene import TILE, ScenePictures, scene_section
+from defocus_ds.report.table import pair_table
+from defocus_ds.wording import command_line, counted
 
-__all__ = ["ScenePictures", "TilePictures", "render_page"]
+__all__ = ["render_page"]
 
+_STYLES = ("page.css", "scene.css")
+# in this order: each uses the names of those before it
+_SCRIPTS = ("csv.js", "decisions.js", "table.js", "tiles.js", "page.js")
 
-@dataclass(frozen=True, slots=True)
-class TilePictures:
-    """One tile of one pair at full resolution: file names in the scene's folder."""
-
-    tile: Tile
-    sharp: str
-    blurred: str
-    model: str
-    before: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ScenePictures:
-    """File names of a scene's pictures, relative to ``folder``, itself relative to the page."""
-
-    folder: str
-    overviews: Mapping[str, str]
-    tiles: Mapping[str, Sequence[TilePictures]]
-    plots: Mapping[str, Mapping[str, str]]
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> ScenePictures:
-        """Inverse of `dataclasses.asdict`; KeyError or TypeError when it is not one."""
-        tiles = {
-            level: [TilePictures(**{**entry, "tile": Tile(**entry["tile"])}) for entry in entries]
-            for level, entries in record["tiles"].items()
-        }
-        return cls(record["folder"], record["overviews"], tiles, record["plots"])
-
-
-# heading, attribute of PairView, digits
-_FIGURES = (
-    ("Residual px", "residual_px", 3),
-    ("Blur radius px", "blur_radius_px", 2),
-    ("NCC", "ncc", 4),
-    ("ΔE before", "colour_before", 2),
-    ("ΔE after", "colour_after", 2),
+# value, label, what to look for
+_VIEWS = (
+    (
+        "slide",
+        "Sharp | blurred",
+        "The slider uncovers the blurred image, registered and recoloured, over the sharp one. "
+        "Blink: nothing may move.",
+    ),
+    (
+        "before",
+        "Before registration",
+        "The same with the blurred image where the camera had it.",
+    ),
+    (
+        "colours",
+        "Colour before | after",
+        "The blurred image with the colours as shot (the recorded map taken back) and as matched. "
+        "The figures are below the tiles.",
+    ),
+    (
+        "model",
+        "Model | blurred",
+        "The model is the sharp image blurred in linear light by the disk that was measured. "
+        "Blink: the two should look the same.",
+    ),
+    (
+        "difference",
+        "Difference × 4",
+        "Model against blurred. A shift shows as a bright rim, a wrong radius as a halo, a cast "
+        "as a tint; black means that the pair is explained.",
+    ),
+    (
+        "anaglyph",
+        "Red / cyan",
+        "Model red, blurred cyan. A shift shows as a coloured rim; grey without colours means "
+        "that the pair is explained.",
+    ),
+    (
+        "edges",
+        "Edges",
+        "Edges of the sharp image at the scale of the blur orange, of the blurred one blue, "
+        "white where both run. Orange beside blue, always to the same side, is a shift.",
+    ),
 )
 
-_MEANINGS = {
-    "Residual px": "estimated mean misalignment that remains, pixels; the arrows show where",
-    "Blur radius px": "radius of the disk that blurs the sharp image into this one",
-    "NCC": "correlation of the aligned capture with the sharp one blurred by that disk",
-    "ΔE before": "mean CIEDE2000 of the captures, locally averaged and blur-matched, as shot",
-    "ΔE after": "the same after colour matching",
-}
-
-
-_NUMBER = ' class="number"'
-
-# said under a plot, where its figures and those of the pair could be taken for each other
-_PLOT_NOTES = {
-    "residual shift": "Each cell as measured, with its own noise: single cells can lie above the "
-    "limit while the residual of the pair, which weighs what the cells know by their noise, is "
-    "far below it."
-}
-
-
-# as they follow each other; `review` draws them under these names
-_PLOTS = ("residual shift", "blur radius", "unexplained contrast", "registration metric")
+_KEYS = (
+    ("j or →", "next pair, in the table's order"),
+    ("k or ←", "previous pair"),
+    ("a", "accept; again: take it back"),
+    ("r", "reject; again: take it back"),
+    ("n", "note; Enter ends it, Shift+Enter begins a line"),
+    ("u", "undo"),
+    ("b", "blink the tiles between both images; Esc ends it"),
+    ("1 to 7", "what the tiles show"),
+    ("?", "these keys"),
+)
 
 
 def render_page(
@@ -83,6 +84,8 @@ def render_page(
     facts: Mapping[str, Any],
     pairs: Sequence[PairView],
     pictures: Mapping[str, ScenePictures],
+    *,
+    limit_px: float | None = None,
 ) -> str:
     """The whole page.
 
@@ -91,6 +94,7 @@ def render_page(
         facts: the contents of dataset.json.
         pairs: in the order to show.
         pictures: scene -> its pictures.
+        limit_px: residual shift above which crops are rejected, marked in its distribution.
 
     Returns:
         HTML5 text that loads nothing but the pictures beside it.
@@ -98,19 +102,26 @@ def render_page(
     scenes: dict[str, list[PairView]] = {}
     for pair in pairs:
         scenes.setdefault(pair.scene, []).append(pair)
+    figures = figures_of(pairs)
     body = [
         _header(title, facts, pairs, len(scenes)),
-        _table(pairs, {scene: number for number, scene in enumerate(scenes)}),
-        _VIEW_BAR,
+        _how_to(title, pairs),
+        _distributions(figures, pairs, limit_px),
+        pair_table(pairs, figures, {scene: number for number, scene in enumerate(scenes)}),
+        _view_bar(),
         *(
-            _scene(number, scene, own, pictures[scene])
+            scene_section(number, own, figures, pictures[scene])
             for number, (scene, own) in enumerate(scenes.items())
         ),
+        TILE,
         _DECISIONS,
+        _keys(),
     ]
     assets = resources.files("defocus_ds.report")
-    style = assets.joinpath("page.css").read_text(encoding="utf-8")
-    script = assets.joinpath("page.js").read_text(encoding="utf-8")
+    style, script = (
+        "\n".join(assets.joinpath(name).read_text(encoding="utf-8") for name in names)
+        for names in (_STYLES, _SCRIPTS)
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -118,26 +129,22 @@ def render_page(
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "img-src 'self' file:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
         f"<title>{escape(title)}: review</title>\n<style>\n{style}</style>\n</head>\n"
-        f'<body data-dataset="{escape(title)}">\n'
+        f'<body data-dataset="{escape(title)}" '
+        f'data-config="{escape(str(facts.get("config_digest") or ""))}" data-view="slide">\n'
         + "\n".join(body)
         + f"\n<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
 
-_VIEW_BAR = """<fieldset class="views"><legend>Tiles show</legend>
-<label><input type="radio" name="view" value="slide" checked> sharp | blurred</label>
-<label><input type="radio" name="view" value="before"> sharp | blurred before registration</label>
-<label><input type="radio" name="view" value="model"> sharp blurred by the model | blurred</label>
-<label><input type="radio" name="view" value="difference"> their difference × 4</label>
-<label><input type="radio" name="view" value="anaglyph"> model red, blurred cyan</label>
-<p class="hint">The model is the sharp image blurred in linear light by the disk that was measured.
-Against it a shift shows as a coloured or bright rim, a wrong radius as a halo, a cast as a tint;
-a black difference, or grey without colours, means that the pair is explained.</p></fieldset>"""
-
-_DECISIONS = """<aside class="decisions" aria-live="polite" hidden>
-<p><strong id="decided">0 pairs</strong> marked to leave out. Build again with:</p>
-<textarea id="command" readonly rows="2" aria-label="Command"></textarea>
-<button type="button" id="copy">Copy</button> <button type="button" id="clear">Clear all</button>
+_DECISIONS = """<aside class="decisions" aria-label="Review">
+<div class="walk"><button type="button" id="previous" aria-label="Previous pair">‹</button>
+<button type="button" id="next" aria-label="Next pair">›</button> <span id="place"></span></div>
+<p id="counts"></p>
+<p id="status" role="status"></p>
+<div class="acts"><button type="button" id="undo" disabled>Undo</button>
+<button type="button" id="save" class="main">Save review.csv</button>
+<button type="button" id="help" aria-label="Keys">?</button></div>
+<div id="trouble" role="alert" hidden></div>
 </aside>"""
 
 
@@ -159,142 +166,66 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
         f'<span class="verdict keep">{counts["keep"]} kept</span>, '
         f'<span class="verdict reject">{counts["reject"]} rejected</span>, '
         f'<span class="verdict failed">{counts["failed"]} failed</span></p>'
-        f"<details><summary>How it was built</summary><dl>{items}</dl></details></header>"
+        f"<details><summary>How it was built</summary><dl>{items}</dl></details>"
+        "<noscript><p><strong>Scenes, filters and decisions need JavaScript, which is off in "
+        "this browser.</strong></p></noscript></header>"
     )
 
 
-def _table(pairs: Sequence[PairView], numbers: Mapping[str, int]) -> str:
-    headings = ("Pair", "Level", "Verdict", *(name for name, _, _ in _FIGURES), "Reasons")
-    head = "".join(
-        f'<th scope="col" aria-sort="none" title="{escape(_MEANINGS.get(name, ""))}"'
-        f"{_NUMBER if name in _MEANINGS else ''}>"
-        f'<button type="button">{escape(name)}</button></th>'
-        for name in headings
-    )
-    rows = "\n".join(_row(pair, numbers[pair.scene]) for pair in pairs)
+def _how_to(title: str, pairs: Sequence[PairView]) -> str:
+    level = next((level for level in BLURRED_LEVELS if any(p.level == level for p in pairs)), "low")
+    command = command_line("crop", title, "--level", level, "--review", "review.csv")
     return (
-        '<section><h2 id="pairs">Pairs</h2><p class="filter"><label>Show only pairs with '
-        '<input type="search" id="filter" placeholder="scene, level, verdict or reason"></label> '
-        '<output id="shown"></output></p><div class="scroll"><table id="table">'
-        f'<thead><tr>{head}<th scope="col">Leave out</th></tr></thead>\n<tbody>\n{rows}\n</tbody>'
-        "</table></div></section>"
+        '<section class="howto"><p>Look at each pair, accept or reject it '
+        "(<kbd>a</kbd>, <kbd>r</kbd>; <kbd>j</kbd> goes on, <kbd>?</kbd> shows all keys), then "
+        "save review.csv and cut crops of what is left:</p>"
+        f'<p class="command"><code id="command">{escape(command)}</code> '
+        '<button type="button" id="copy">Copy</button></p>'
+        '<p class="hint">Decisions stay in this browser until you clear them. '
+        '<button type="button" id="load">Load review.csv</button> '
+        '<input type="file" id="file" accept=".csv,text/csv" hidden aria-label="File to load">'
+        '<button type="button" id="clear">Clear all decisions</button></p></section>'
     )
 
 
-def _row(pair: PairView, number: int) -> str:
-    order = [Level.SHARP, Level.LOW, Level.MEDIUM, Level.HIGH].index(pair.level)
-    skipped = any(reason.startswith("skipped:") for reason in pair.reasons)
-    cells = [
-        f'<th scope="row"><a href="#s{number}-{pair.level}">{escape(pair.scene)}</a></th>',
-        f'<td data-sort="{order}">{pair.level}</td>',
-        f"<td>{_verdict(pair)}</td>",
-        *(_figure_cell(getattr(pair, name), digits) for _, name, digits in _FIGURES),
-        f'<td class="reasons">{escape("; ".join(pair.reasons))}</td>',
-        f'<td><input type="checkbox" data-pair="{escape(pair.name)}" '
-        f'aria-label="Leave out {escape(pair.name)}"{" data-skipped" if skipped else ""}></td>',
-    ]
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _figure_cell(value: float | None, digits: int) -> str:
-    if value is None:
-        return '<td class="number" data-sort="">–</td>'
-    return f'<td class="number" data-sort="{value!r}">{value:.{digits}f}</td>'
-
-
-def _verdict(pair: PairView) -> str:
-    return f'<span class="verdict {escape(pair.verdict)}">{escape(pair.verdict)}</span>'
-
-
-def _scene(number: int, scene: str, pairs: Iterable[PairView], pictures: ScenePictures) -> str:
-    pairs = list(pairs)
-    outlines = {pair.level: _outline(pair) for pair in pairs}
-    thumbnails = "".join(
-        _image(pictures, name, f"{scene}, {level}", caption=level, over=outlines.get(level, ""))
-        for level in Level
-        if (name := pictures.overviews.get(level))
-    )
-    parts = [_pair(number, pair, pictures) for pair in pairs]
-    return (
-        f'<section class="scene" id="s{number}"><h2>{escape(scene)} '
-        '<a class="up" href="#pairs">to the table</a></h2>'
-        f'<div class="thumbs">{thumbnails}</div>{"".join(parts)}</section>'
-    )
-
-
-def _pair(number: int, pair: PairView, pictures: ScenePictures) -> str:
-    figures = ", ".join(
-        f"{name} {value:.{digits}f}"
-        for name, attribute, digits in _FIGURES
-        if (value := getattr(pair, attribute)) is not None
-    )
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in pair.reasons)
-    tiles = "".join(
-        _tile(pictures, entry, f"{pair.name}, {entry.tile.why}")
-        for entry in pictures.tiles.get(pair.level, ())
-    )
-    plots = "".join(
-        _image(
-            pictures,
-            name,
-            f"{pair.name}, {label}",
-            caption=". ".join(filter(None, (label, _PLOT_NOTES.get(label)))),
-            kind="plot",
-        )
-        for label, name in sorted(
-            pictures.plots.get(pair.level, {}).items(), key=lambda item: _PLOTS.index(item[0])
-        )
-    )
-    return (
-        f'<article id="s{number}-{pair.level}"><h3>{pair.level} {_verdict(pair)}</h3>'
-        f"<p>{escape(figures)}</p>{f'<ul>{reasons}</ul>' if reasons else ''}"
-        f'<div class="row">{tiles}</div><div class="row">{plots}</div></article>'
-    )
-
-
-def _outline(pair: PairView) -> str:
-    """The valid area over a picture of the whole frame."""
-    if pair.valid_area is None or min(pair.size) < 1:
-        return ""
-    (x0, y0, x1, y1), (width, height) = pair.valid_area, pair.size
-    sides = {"left": x0 / width, "top": y0 / height}
-    sides |= {"right": 1 - x1 / width, "bottom": 1 - y1 / height}
-    style = ";".join(f"{name}:{100 * part:.2f}%" for name, part in sides.items())
-    return f'<span class="valid" style="{style}" title="valid area"></span>'
-
-
-def _image(
-    pictures: ScenePictures,
-    name: str,
-    alt: str,
-    *,
-    caption: str,
-    kind: str = "thumb",
-    over: str = "",
+def _distributions(
+    figures: Sequence[Figure], pairs: Sequence[PairView], limit_px: float | None
 ) -> str:
-    source = escape(f"{pictures.folder}/{name}")
+    charts = "".join(
+        f'<figure class="spread"><figcaption title="{escape(figure.meaning)}">'
+        f"{escape(figure.name)}</figcaption>"
+        f"{histogram(figure, pairs, limit=limit_px if figure.attribute == 'residual_px' else None)}"
+        "</figure>"
+        for figure in figures
+        if figure.spread
+    )
     return (
-        f'<figure class="{kind}"><a href="{source}"><img loading="lazy" src="{source}" '
-        f'alt="{escape(alt)}">{over}</a><figcaption>{escape(caption)}</figcaption></figure>'
+        '<section><h2>Distributions</h2><p class="hint">Press a bar to see only its pairs, in the '
+        "table and below; press it again to see all. With Shift, bars add up. By keyboard: Tab "
+        "to a chart, arrows between its bars, Enter.</p>"
+        f'<div class="spreads">{charts}</div></section>'
     )
 
 
-def _tile(pictures: ScenePictures, entry: TilePictures, label: str) -> str:
-    tile = entry.tile
-
-    def layer(kind: str, name: str) -> str:
-        source = escape(f"{pictures.folder}/{name}")
-        return (
-            f'<div class="layer {kind}"><img loading="lazy" src="{source}" alt="" '
-            f'width="{tile.width}" height="{tile.height}"></div>'
-        )
-
-    layers = layer("sharp", entry.sharp) + layer("model", entry.model)
-    layers += layer("before", entry.before) if entry.before else ""
-    layers += layer("blurred", entry.blurred)
+def _view_bar() -> str:
+    labels = "".join(
+        f'<label title="{escape(hint)}"><input type="radio" name="view" value="{value}"'
+        f"{' checked' if value == 'slide' else ''}><span>{escape(label)}</span></label>"
+        for value, label, hint in _VIEWS
+    )
+    hints = "".join(
+        f'<p class="hint" data-of="{value}">{escape(hint)}</p>' for value, _, hint in _VIEWS
+    )
     return (
-        f'<figure class="tile" style="--w:{tile.width};--h:{tile.height}">'
-        f'<div class="stack">{layers}<div class="bar"></div></div>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="Slide, {escape(label)}">'
-        f"<figcaption>{escape(tile.why)}, at {tile.x}, {tile.y}</figcaption></figure>"
+        '<div class="views"><div class="strip"><fieldset><legend>Tiles show</legend>'
+        f'{labels}</fieldset><button type="button" id="blink" aria-pressed="false">Blink</button>'
+        f"</div>{hints}</div>"
+    )
+
+
+def _keys() -> str:
+    rows = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{escape(what)}</dd>" for key, what in _KEYS)
+    return (
+        '<dialog id="keys" aria-labelledby="keys-title"><h2 id="keys-title">Keys</h2>'
+        f'<dl>{rows}</dl><form method="dialog"><button>Close</button></form></dialog>'
     )

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level, known_px
@@ -56,7 +56,9 @@ class PairView:
 
     ``colour_before`` and ``colour_after`` are the low-pass CIEDE2000 differences that colour
     matching recorded; ``size`` is (width, height) of the sharp frame in px, (0, 0) if unknown;
-    ``warp`` is the map that the image was resampled through.
+    ``warp`` is the map that the image was resampled through; ``colour_map`` the (3, 4) affine map
+    in linear light nearest to the one that its colours went through; ``colour`` what was done to
+    the colours, name and text; ``q_sharp`` and ``q_blurred`` are means over the pair's crops.
     """
 
     scene: str
@@ -78,6 +80,10 @@ class PairView:
     unexplained: tuple[Cell, ...]
     radii: RadiusMap | None
     traces: tuple[Trace, ...]
+    colour_map: tuple[tuple[float, ...], ...] | None = None
+    colour: tuple[tuple[str, str], ...] = ()
+    q_sharp: float | None = None
+    q_blurred: float | None = None
 
     @property
     def name(self) -> str:
@@ -87,7 +93,8 @@ class PairView:
 def pair_view(row: Mapping[str, Any]) -> PairView:
     """The view of one row; a record that lacks a field, or has another, shows nothing there."""
     alignment = _record(row.get("alignment"))
-    difference = _record(row.get("colour")).get("ciede2000")
+    colour = _record(row.get("colour"))
+    difference = colour.get("ciede2000")
     difference = difference if isinstance(difference, dict) else {}
     area = row.get("valid_area")
     size = (int(row["width"] or 0), int(row["height"] or 0))
@@ -113,6 +120,8 @@ def pair_view(row: Mapping[str, Any]) -> PairView:
         unexplained=tuple(Cell(*v) for v in _points(alignment.get("unexplained_grid"), 3)),
         radii=_radii(alignment.get("radius_map"), size),
         traces=tuple(_traces(alignment.get("trace"))),
+        colour_map=_colour_map(colour.get("matrix")),
+        colour=tuple(_colour(colour)),
     )
 
 
@@ -159,6 +168,43 @@ def _radii(record: Any, size: tuple[int, int]) -> RadiusMap | None:
     except DatasetError:
         return None
     return found
+
+
+def _colour_map(matrix: Any) -> tuple[tuple[float, ...], ...] | None:
+    lines = tuple(_numbers(line) for line in matrix) if isinstance(matrix, list) else ()
+    return lines if [len(line) for line in lines] == [4, 4, 4] else None
+
+
+def _colour(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the record of colour matching says, for a person; nothing that it does not hold."""
+    if isinstance(record.get("failed"), str):
+        yield "failed", record["failed"]
+    if isinstance(record.get("method"), str):
+        yield "method", record["method"]
+    gains, errors = _numbers(record.get("gains")), _numbers(record.get("gains_error"))
+    if len(gains) == 3:
+        spread = f" ± {max(errors):.4f}" if len(errors) == 3 else ""
+        yield "gains R, G, B", ", ".join(f"{gain:.3f}" for gain in gains) + spread
+    for name, key, digits in (("ΔE", "ciede2000", 2), ("contrast", "contrast", 3)):
+        part = record.get(key)
+        ends = [_number(part.get(end)) for end in ("before", "after")] if _is_table(part) else []
+        if ends and None not in ends:
+            yield name, " → ".join(f"{end:.{digits}f}" for end in ends)
+    moved = record.get("displacement_levels")
+    sizes = [_number(moved.get(key)) for key in ("mean", "max")] if _is_table(moved) else []
+    if sizes and None not in sizes:
+        yield "values moved", f"{sizes[0]:.1f} of 255 in the mean, {sizes[1]:.1f} at most"
+    if (correlation := _number(record.get("correlation"))) is not None:
+        yield "correlation", f"{correlation:.4f}"
+    if (clipped := _number(record.get("clipped_share"))) is not None:
+        yield "clipped", f"{clipped:.1%}"
+    notes = record.get("notes")
+    for note in notes if isinstance(notes, list) else ():
+        yield "note", str(note)
+
+
+def _is_table(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
 
 
 def _turn(entry: tuple[str, Any]) -> tuple[str, int, str]:

@@ -12,11 +12,20 @@ from defocus_ds.frames import UInt8Image
 from defocus_ds.optics import Transfer, Warp, blur_disk, to_encoded, to_linear
 from defocus_ds.report.pairs import Area, Shift
 
-__all__ = ["Tile", "before_of", "choose_tiles", "encode_jpeg", "model_of", "overview"]
+__all__ = [
+    "Tile",
+    "before_of",
+    "choose_tiles",
+    "colours_as_shot",
+    "encode_jpeg",
+    "model_of",
+    "overview",
+]
 
 OVERVIEW_PX = 640
 TILE_PX = 384
 
+_MAX_CONDITION = 100.0  # of a colour map; what a steeper one did cannot be taken back
 _NODES = 9  # per side of a tile at which a map is inverted; it is straight between them
 
 
@@ -136,6 +145,29 @@ def before_of(registered: UInt8Image, tile: Tile, warp: Warp) -> UInt8Image:
     maps = [(down @ source[..., axis] @ across.T).astype(np.float32) for axis in (0, 1)]
     moved = cv2.remap(registered, maps[0], maps[1], cv2.INTER_CUBIC, borderValue=(0, 0, 0))
     return np.asarray(moved, np.uint8)
+
+
+def colours_as_shot(
+    matched: UInt8Image, colour_map: Sequence[Sequence[float]], *, transfer: Transfer
+) -> UInt8Image | None:
+    """The colours that a matched image had before.
+
+    The dataset keeps no unmatched pixels, so the nearest affine map is taken back.
+
+    Args:
+        matched: (H, W, 3) uint8.
+        colour_map: (3, 4), linear light of the capture -> of the matched image.
+        transfer: curve of the stored values.
+
+    Returns:
+        (H, W, 3) uint8; None if the map has no stable inverse.
+    """
+    matrix = np.asarray(colour_map, np.float64)
+    if not np.linalg.cond(matrix[:, :3]) < _MAX_CONDITION:
+        return None
+    light = to_linear(matched, transfer).astype(np.float64) - matrix[:, 3]
+    before = np.clip(light @ np.linalg.inv(matrix[:, :3]).T, 0, 1).astype(np.float32)
+    return np.asarray(np.rint(np.clip(to_encoded(before, transfer), 0, 1) * 255), np.uint8)
 
 
 def encode_jpeg(image: UInt8Image, *, quality: int = 90) -> bytes:

@@ -6,32 +6,36 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from defocus_ds.errors import DatasetError
-from defocus_ds.frames import Level, UInt8Image
+from defocus_ds.frames import Level, Pair, UInt8Image
+from defocus_ds.report.crop_figures import mean_q
+from defocus_ds.report.edges import edge_overlay, encode_png
 from defocus_ds.report.maps import radius_plot, unexplained_plot
-from defocus_ds.report.page import ScenePictures, TilePictures, render_page
+from defocus_ds.report.page import render_page
 from defocus_ds.report.pairs import PairView, pair_view
 from defocus_ds.report.pictures import (
     Tile,
     before_of,
     choose_tiles,
+    colours_as_shot,
     encode_jpeg,
     model_of,
     overview,
 )
 from defocus_ds.report.plots import shift_plot, trace_plot
+from defocus_ds.report.scene import ScenePictures, TilePictures
 from defocus_ds.store import inside, read_json, write_bytes, write_json
 
 __all__ = ["report"]
 
 # part of every scene's digest: a change here draws all pictures again
-_PICTURES_VERSION = 2
+_PICTURES_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
         The page's path.
 
     Raises:
-        DatasetError: not a dataset, or an image that its manifest names cannot be read.
+        DatasetError: not a dataset, an image that its manifest names cannot be read, or a damaged
+            manifest of crops.
     """
     from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
     from defocus_ds.pipeline.journal import refuse_unfinished
@@ -77,8 +82,9 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
         pictures[scene.name] = _draw(scene, dataset, _limit(facts))
     _remove_others(folder, {scene.folder for scene in scenes})
     page = folder / "index.html"
-    pairs = [pair for scene in scenes for pair in scene.pairs]
-    html = render_page(dataset.resolve().name, facts, pairs, pictures)
+    sharpness = mean_q(dataset)
+    pairs = [_with_q(pair, sharpness) for scene in scenes for pair in scene.pairs]
+    html = render_page(dataset.resolve().name, facts, pairs, pictures, limit_px=_limit(facts))
     write_bytes(page, html.encode())
     if progress:
         progress(len(scenes), len(scenes), "index.html")
@@ -92,9 +98,8 @@ def _scenes(rows: Sequence[Mapping[str, Any]]) -> list[_Scene]:
     for name in names:
         own = [row for row in rows if row["scene"] == name]
         sharp = next((row["image"] for row in own if row["level"] == Level.SHARP), None)
-        parts = [_PICTURES_VERSION] + [
-            [row[key] for key in ("level", "image", "image_sha256", "alignment")] for row in own
-        ]
+        drawn_from = ("level", "image", "image_sha256", "alignment", "colour")
+        parts = [_PICTURES_VERSION] + [[row[key] for key in drawn_from] for row in own]
         scenes.append(
             _Scene(
                 name,
@@ -104,6 +109,11 @@ def _scenes(rows: Sequence[Mapping[str, Any]]) -> list[_Scene]:
             )
         )
     return scenes
+
+
+def _with_q(pair: PairView, sharpness: Mapping[Pair, tuple[float, float]]) -> PairView:
+    q_sharp, q_blurred = sharpness.get(Pair(pair.scene, pair.level), (None, None))
+    return replace(pair, q_sharp=q_sharp, q_blurred=q_blurred)
 
 
 def _limit(facts: Mapping[str, Any]) -> float | None:
@@ -158,8 +168,7 @@ def _draw_scene(
     drawn: dict[str, list[TilePictures]] = {}
 
     def save(name: str, image: UInt8Image) -> str:
-        write_bytes(folder / name, encode_jpeg(image))
-        return name
+        return _save(folder, name, image)
 
     if scene.sharp is not None:
         sharp = _read(dataset, scene.sharp)
@@ -176,25 +185,40 @@ def _draw_scene(
             continue
         blurred = _read(dataset, pair.image)
         overviews[pair.level] = save(f"{pair.level}.jpg", overview(blurred))
-        drawn[pair.level] = []
-        for number, tile in enumerate(tiles):
-            model = model_of(
-                sharp, tile, blur_radius_px=pair.blur_radius_px or 0.0, transfer=pair.transfer
-            )
-            drawn[pair.level].append(
-                TilePictures(
-                    tile,
-                    f"sharp-{number}.jpg",
-                    save(f"{pair.level}-{number}.jpg", tile.cut(blurred)),
-                    save(f"{pair.level}-{number}-model.jpg", model),
-                    None
-                    if pair.warp is None
-                    else save(
-                        f"{pair.level}-{number}-before.jpg", before_of(blurred, tile, pair.warp)
-                    ),
-                )
-            )
+        drawn[pair.level] = [
+            _draw_tile(folder, number, tile, pair, sharp=sharp, blurred=blurred)
+            for number, tile in enumerate(tiles)
+        ]
     return ScenePictures(scene.folder, overviews, drawn, plots)
+
+
+def _draw_tile(
+    folder: Path, number: int, tile: Tile, pair: PairView, *, sharp: UInt8Image, blurred: UInt8Image
+) -> TilePictures:
+    radius = pair.blur_radius_px or 0.0
+    model = model_of(sharp, tile, blur_radius_px=radius, transfer=pair.transfer)
+    own = tile.cut(blurred)
+    before = None if pair.warp is None else before_of(blurred, tile, pair.warp)
+    colours = None
+    if pair.colour_map is not None:
+        colours = colours_as_shot(own, pair.colour_map, transfer=pair.transfer)
+    stem = f"{pair.level}-{number}"
+    edges = f"{stem}-edges.png"
+    write_bytes(folder / edges, encode_png(edge_overlay(model, own)))
+    return TilePictures(
+        tile,
+        f"sharp-{number}.jpg",
+        _save(folder, f"{stem}.jpg", own),
+        _save(folder, f"{stem}-model.jpg", model),
+        edges,
+        None if before is None else _save(folder, f"{stem}-before.jpg", before),
+        None if colours is None else _save(folder, f"{stem}-colours.jpg", colours),
+    )
+
+
+def _save(folder: Path, name: str, image: UInt8Image) -> str:
+    write_bytes(folder / name, encode_jpeg(image))
+    return name
 
 
 def _read(dataset: Path, name: str) -> UInt8Image:
