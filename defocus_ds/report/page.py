@@ -165,7 +165,8 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
         f"{counted(len(pairs), 'pair')}: "
         f'<span class="verdict keep">{counts["keep"]} kept</span>, '
         f'<span class="verdict reject">{counts["reject"]} rejected</span>, '
-        f'<span class="verdict failed">{counts["failed"]} failed</span></p>'
+        f'<span class="verdict failed">{counts["failed"]} failed</span>; '
+        f"{sum(bool(p.flags) for p in pairs)} flagged as tinted or near-duplicates</p>"
         f"<details><summary>How it was built</summary><dl>{items}</dl></details>"
         "<noscript><p><strong>Scenes, filters and decisions need JavaScript, which is off in "
         "this browser.</strong></p></noscript></header>"

@@ -58,7 +58,8 @@ class PairView:
     matching recorded; ``size`` is (width, height) of the sharp frame in px, (0, 0) if unknown;
     ``warp`` is the map that the image was resampled through; ``colour_map`` the (3, 4) affine map
     in linear light nearest to the one that its colours went through; ``colour`` what was done to
-    the colours, name and text; ``q_sharp`` and ``q_blurred`` are means over the pair's crops.
+    the colours, name and text; ``q_sharp`` and ``q_blurred`` are means over the pair's crops;
+    ``flags`` are `defocus_ds.report.flags`.
     """
 
     scene: str
@@ -84,6 +85,7 @@ class PairView:
     colour: tuple[tuple[str, str], ...] = ()
     q_sharp: float | None = None
     q_blurred: float | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from defocus_ds.dataset.duplicates import Features, find_duplicates, scene_features
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level, Pair, UInt8Image
 from defocus_ds.report.crop_figures import mean_q
 from defocus_ds.report.edges import edge_overlay, encode_png
+from defocus_ds.report.flags import flags_of
 from defocus_ds.report.maps import radius_plot, unexplained_plot
 from defocus_ds.report.page import render_page
 from defocus_ds.report.pairs import PairView, pair_view
@@ -30,6 +32,7 @@ from defocus_ds.report.pictures import (
 )
 from defocus_ds.report.plots import shift_plot, trace_plot
 from defocus_ds.report.scene import ScenePictures, TilePictures
+from defocus_ds.stages.tile import luma
 from defocus_ds.store import inside, read_json, write_bytes, write_json
 
 __all__ = ["report"]
@@ -84,6 +87,9 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     page = folder / "index.html"
     sharpness = mean_q(dataset)
     pairs = [_with_q(pair, sharpness) for scene in scenes for pair in scene.pairs]
+    features = {scene.name: _features(folder, pictures[scene.name]) for scene in scenes}
+    flags = flags_of(pairs, find_duplicates(features))
+    pairs = [replace(pair, flags=flags.get(pair.name, ())) for pair in pairs]
     html = render_page(dataset.resolve().name, facts, pairs, pictures, limit_px=_limit(facts))
     write_bytes(page, html.encode())
     if progress:
@@ -219,6 +225,17 @@ def _draw_tile(
 def _save(folder: Path, name: str, image: UInt8Image) -> str:
     write_bytes(folder / name, encode_jpeg(image))
     return name
+
+
+def _features(folder: Path, pictures: ScenePictures) -> Features:
+    """Of the overview of the sharp image, which is as large as features need."""
+    import cv2
+
+    name = pictures.overviews.get(Level.SHARP)
+    found = None if name is None else cv2.imread(str(folder / pictures.folder / name))
+    if found is None:
+        return scene_features(np.zeros((1, 1), np.uint8))
+    return scene_features(luma(np.ascontiguousarray(found[..., ::-1])))
 
 
 def _read(dataset: Path, name: str) -> UInt8Image:

@@ -109,7 +109,7 @@ def scene_section(
 
 def _pair(number: int, pair: PairView, figures: Sequence[Figure], pictures: ScenePictures) -> str:
     numbers = ", ".join(f"{f.name} {text}" for f in figures if (text := f.text(pair)) is not None)
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in pair.reasons)
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in (*pair.reasons, *pair.flags))
     tiles = "".join(
         _tile(entry, f"{pair.name}, {entry.tile.why}")
         for entry in pictures.tiles.get(pair.level, ())

@@ -41,7 +41,7 @@ def pair_table(
         A ``<section>``.
     """
     meanings = {figure.name: figure.meaning for figure in figures}
-    headings = ("Pair", "Level", "Verdict", *meanings, "Decision", "Reasons")
+    headings = ("Pair", "Level", "Verdict", *meanings, "Decision", "Reasons and flags")
     head = "".join(
         f'<th scope="col" aria-sort="none" title="{escape(meanings.get(name, ""))}"'
         f"{_NUMBER if name in meanings else ''}>"
@@ -107,7 +107,7 @@ def _row(pair: PairView, figures: Sequence[Figure], number: int) -> str:
         f"<td>{verdict_label(pair)}</td>",
         *(_figure_cell(figure, pair) for figure in figures),
         f'<td class="decide" data-sort="">{decision_buttons(pair)}<p class="said" hidden></p></td>',
-        f'<td class="reasons">{escape("; ".join(pair.reasons))}</td>',
+        f'<td class="reasons">{escape("; ".join((*pair.reasons, *pair.flags)))}</td>',
     ]
     # pixels that a decision was made about; a pair built anew is decided anew
     made_of = (pair.image_sha256 or "")[:12]
