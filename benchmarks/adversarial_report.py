@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -157,7 +158,7 @@ def _cells(runs: Sequence[Run]) -> tuple[str, ...]:
     counts = Counter(outcome(run) for run in runs)
     errors = sorted(run["error_px"] for run in runs if run["accepted"])
     spread = (
-        (statistics.median(errors), errors[int(0.9 * (len(errors) - 1))], errors[-1])
+        (statistics.median(errors), errors[math.ceil(0.9 * (len(errors) - 1))], errors[-1])
         if errors
         else (None, None, None)
     )

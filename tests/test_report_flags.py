@@ -18,13 +18,13 @@ from defocus_ds.report.flags import flags_of
 from defocus_ds.report.pairs import PairView, pair_view
 
 
-def view(scene: str, level: str, colour_before: float | None) -> PairView:
+def view(scene: str, level: str, colour_before: float | None, verdict: str = "keep") -> PairView:
     colour = {} if colour_before is None else {"ciede2000": {"before": colour_before}}
     return pair_view(
         {
             "scene": scene,
             "level": level,
-            "verdict": "keep",
+            "verdict": verdict,
             "width": 100,
             "height": 80,
             "colour": json.dumps(colour),
@@ -34,7 +34,8 @@ def view(scene: str, level: str, colour_before: float | None) -> PairView:
 
 def test_a_pair_of_another_tint_is_flagged() -> None:
     usual = [view("a", "low", 1.0), view("a", "high", 1.2), view("b", "low", 0.8)]
-    pairs = [*usual, view("b", "high", 6.2), view("c", "low", None)]
+    rejected = view("c", "high", 9.0, "reject")
+    pairs = [*usual, view("b", "high", 6.2), view("c", "low", None), rejected]
     assert flags_of(pairs, []) == {
         "b/high": ("tinted: ΔE 6.20 as shot, 1.10 in the median of all pairs",)
     }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from defocus_ds.dataset.pixels import decode_png, pixels_sha256
+from defocus_ds.dataset.remote import is_url, remote_shards
 from defocus_ds.dataset.shards import (
     CROP_SCHEMA,
     MANIFEST_SCHEMA,
@@ -33,7 +34,8 @@ def load_crops(root: Path | str, *, level: str, split: str, check: bool = False)
     """The crops of one level and split.
 
     Args:
-        root: a built dataset, a release, or a ``crops`` folder.
+        root: a built dataset, a release, or a ``crops`` folder; or the URL of one with
+            SHA256SUMS, which fsspec opens ("https://...", "s3://...").
         level: "low", "medium" or "high".
         split: "train", "val" or "test".
         check: compare every crop's pixels with its SHA-256 when it is read.
@@ -46,8 +48,11 @@ def load_crops(root: Path | str, *, level: str, split: str, check: bool = False)
         DatasetError: the level or split is absent, a shard is missing, damaged or of another
             format.
     """
-    root = Path(root)
-    return Crops(level_folder(root, level), split, check=check)
+    if is_url(root):
+        files: Sequence[Path | str] = remote_shards(str(root), level=level, split=split)
+        return Crops(f"{str(root).rstrip('/')}/{level}", split, files, check=check)
+    folder = level_folder(Path(root), level)
+    return Crops(folder, split, [shard.path for shard in find_shards(folder, split)], check=check)
 
 
 class Crops:
@@ -57,11 +62,18 @@ class Crops:
     them at once, for a set that fits in memory.
     """
 
-    def __init__(self, folder: Path, split: str, *, check: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        split: str,
+        shards: Sequence[Path | str],
+        *,
+        check: bool = False,
+    ) -> None:
         self.folder = folder
         self.split = split
         self.check = check
-        self._paths = [shard.path for shard in find_shards(folder, split)]
+        self._paths = list(shards)
         self._groups: list[tuple[int, int]] = []  # (shard, row group) of each start
         self._starts: list[int] = []
         self._length = 0

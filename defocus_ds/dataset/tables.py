@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from defocus_ds.dataset.remote import filesystem_of, is_url
 from defocus_ds.errors import DatasetError
 
 __all__ = [
@@ -86,11 +87,11 @@ def distinct(table: Any, *columns: str) -> list[tuple[Any, ...]]:
     return sorted(zip(*(found.column(name).to_pylist() for name in columns), strict=True))
 
 
-def open_table(path: Path, schema: Any) -> Any:
+def open_table(path: Path | str, schema: Any) -> Any:
     """Open a Parquet file of known schema, checking its declared sizes before any column is read.
 
     Args:
-        path: the file.
+        path: the file, or its URL.
         schema: the Arrow schema it must have; metadata is not compared.
 
     Returns:
@@ -100,26 +101,28 @@ def open_table(path: Path, schema: Any) -> Any:
     Raises:
         DatasetError: missing, damaged, another schema (the column is named), or too large.
     """
-    limits = {
+    limits: dict[str, Any] = {
         "pre_buffer": False,
         "page_checksum_verification": True,
         "thrift_string_size_limit": _MAX_THRIFT_BYTES,
         "thrift_container_size_limit": _MAX_THRIFT_ITEMS,
     }
+    filesystem, source = filesystem_of(str(path)) if is_url(path) else (None, path)
+    limits["filesystem"] = filesystem
     try:
-        with pq.ParquetFile(path, **limits) as file:
+        with pq.ParquetFile(source, **limits) as file:
             metadata, found = file.metadata, file.schema_arrow
         _check_schema(path, found, schema)
         _check_size(path, metadata)
         leaves = map(metadata.schema.column, range(metadata.num_columns))
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # a text that is stored once for a million rows must not be copied a million times
-        return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts, **limits)
+        return pq.ParquetFile(source, metadata=metadata, read_dictionary=texts, **limits)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: not a readable Parquet file ({_one_line(error)}).") from error
 
 
-def read_group(file: Any, group: int, *, path: Path, schema: Any) -> Any:
+def read_group(file: Any, group: int, *, path: Path | str, schema: Any) -> Any:
     """One row group of a file from `open_table`, as an Arrow table of the schema's types.
 
     Columns are read one at a time and a few rows at a time, and their size is measured before
@@ -207,7 +210,7 @@ def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
     return 4 * len(array) + (pc.sum(lengths.take(array.indices)).as_py() or 0)
 
 
-def _check_schema(path: Path, found: Any, schema: Any) -> None:
+def _check_schema(path: Path | str, found: Any, schema: Any) -> None:
     for name in schema.names:
         if name in _LATER and name not in found.names:
             continue
@@ -223,7 +226,7 @@ def _check_schema(path: Path, found: Any, schema: Any) -> None:
             raise DatasetError(f"{path}: column {name!r} is not part of the format.")
 
 
-def _check_size(path: Path, metadata: Any) -> None:
+def _check_size(path: Path | str, metadata: Any) -> None:
     if metadata.num_rows > MAX_ROWS:
         raise DatasetError(f"{path}: declares {metadata.num_rows} rows, limit {MAX_ROWS}.")
     if metadata.num_row_groups > MAX_GROUPS:

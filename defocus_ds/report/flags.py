@@ -19,7 +19,8 @@ def flags_of(
     """Name of a pair -> what is unusual about it.
 
     A pair is tinted when its captures differ in colour visibly and much more than those of the
-    other pairs do: a lamp went on, or the white balance was not fixed.  A scene is a
+    other pairs do: a lamp went on, or the white balance was not fixed.  Only pairs that the build
+    kept are compared, the colours of others are not those of the same places.  A scene is a
     near-duplicate when it shows the same place as another.
 
     Args:
@@ -35,12 +36,16 @@ def flags_of(
             twins.setdefault(one, []).append(
                 f"near-duplicate of {other}: {found.matched} points lie alike ({found.share:.0%})"
             )
-    known = [pair.colour_before for pair in pairs if pair.colour_before is not None]
-    usual = statistics.median(known) if known else 0.0
+    shot_colours = {
+        pair.name: pair.colour_before
+        for pair in pairs
+        if pair.verdict == "keep" and pair.colour_before is not None
+    }
+    usual = statistics.median(shot_colours.values()) if shot_colours else 0.0
     flags = {}
     for pair in pairs:
         own = list(twins.get(pair.scene, ()))
-        shot = pair.colour_before
+        shot = shot_colours.get(pair.name)
         if shot is not None and shot >= _TINT and shot >= _TINT * usual:
             own.append(f"tinted: ΔE {shot:.2f} as shot, {usual:.2f} in the median of all pairs")
         if own:
