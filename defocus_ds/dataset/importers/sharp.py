@@ -1,0 +1,98 @@
+"""A folder of sharp images, for synthetic pairs: the paper's way from DIV2K and Flickr2K."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from defocus_ds.dataset.importers.images import image_header
+from defocus_ds.dataset.importers.listing import (
+    ImportOptions,
+    Listing,
+    PairFiles,
+    image_files,
+    listed,
+    splits_of,
+)
+from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
+from defocus_ds.dataset.released_images import Unusable
+from defocus_ds.dataset.released_manifest import read_released, released_names
+from defocus_ds.dataset.split import hash_fraction
+from defocus_ds.errors import DatasetError
+from defocus_ds.store import sha256_file
+
+__all__ = ["list_sharp"]
+
+_TestImages = dict[tuple[int, int], dict[str, str]]
+
+
+def list_sharp(root: Path, options: ImportOptions) -> Listing:
+    """Every image below a folder as a scene, with the degradation of the options.
+
+    A scene is called by the image's path without extension, ``-`` for ``/``.  With
+    ``options.images`` that many are taken, those with the lowest hash of seed and path.  An image
+    of a released test split is refused: what is trained on it cannot be tested on that split.
+
+    Args:
+        root: searched with its subfolders.
+        options: blur, level, number of images, seed and shares of the splits.
+
+    Raises:
+        DatasetError: no such folder, a built dataset, or fewer images than asked for.
+    """
+    _refuse_dataset(root)
+    refused: dict[str, str] = {}
+    found: list[tuple[str, Path]] = []
+    released = _test_images()
+    for name, path in image_files(root):
+        if problem := _problem(path, released, options.size):
+            refused[name] = problem
+        else:
+            found.append((name, path))
+    if len(found) < options.images:
+        raise DatasetError(
+            f"{root}: {options.images} images asked for, {len(found)} are there "
+            f"({len(refused)} more are refused)."
+        )
+    if options.images:
+        found.sort(key=lambda item: (hash_fraction(options.seed, item[0]), item[0]))
+        found = found[: options.images]
+    scenes = {path: name.rpartition(".")[0].replace("/", "-") for name, path in found}
+    splits = splits_of(scenes.values(), options)
+    blur = options.degradation
+    level = options.level or blur.level
+    pairs = [PairFiles(scene, splits[scene], level, path, blur) for path, scene in scenes.items()]
+    return listed(root, pairs, refused)
+
+
+def _refuse_dataset(root: Path) -> None:
+    """A built dataset also holds blurred images."""
+    for folder in (root, *root.resolve().parents, *(p.parent for p in root.rglob(INFO_NAME))):
+        if all((folder / name).is_file() for name in (INFO_NAME, SCENES_NAME)):
+            raise DatasetError(
+                f"{folder}: a built dataset, with blurred images too. Crop it with "
+                "`defocus-ds crop`, or give a folder of sharp images."
+            )
+
+
+def _test_images() -> _TestImages:
+    """(width, height) -> SHA-256 of a file -> the released test split that it belongs to."""
+    found: _TestImages = {}
+    for name in released_names():
+        for row in read_released(name).rows:
+            if row["split"] == "test":
+                files = found.setdefault((row["width"], row["height"]), {})
+                files[row["sha256_file"]] = name
+    return found
+
+
+def _problem(path: Path, released: _TestImages, size: int) -> str | None:
+    """Why an image cannot be used, by its header; only files of a test image's size are hashed."""
+    try:
+        width, height = image_header(path).size
+    except Unusable as problem:
+        return str(problem)
+    if min(width, height) < size:
+        return f"{width}x{height} px is smaller than a crop of {size}"
+    if split := released.get((width, height), {}).get(sha256_file(path)):
+        return f"an image of the released test split {split}; see `defocus-ds split`"
+    return None
