@@ -315,7 +315,7 @@ def test_images_of_a_test_split_are_not_imported(
     from defocus_ds.dataset.importers import sharp
 
     released = {SIZE: {sha256_file(photographs / "a/0001.png"): "kodak24"}}
-    monkeypatch.setattr(sharp, "_test_images", lambda: released)
+    monkeypatch.setattr(sharp, "released_test_images", lambda: released)
     options = ImportOptions(size=64, per_image=8)
     report = import_images("sharp", photographs, tmp_path / "out", options=options)
     assert list(report.refused) == ["a/0001.png"]

@@ -245,7 +245,7 @@ def test_info_says_which_format_it_reads(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"dataset\.json: nested too deeply"):
         read_info(tmp_path)
     write_json(tmp_path / "dataset.json", ["format"])
-    with pytest.raises(DatasetError, match="format 'list'"):
+    with pytest.raises(DatasetError, match="list, need an object"):
         read_info(tmp_path)
 
 

@@ -277,7 +277,7 @@ def test_images_of_a_released_test_split_are_not_trained_on(
     with Image.open(root / "3.png") as image:
         size = image.size
     released = {size: {sha256_file(root / "3.png"): "kodak24 test"}}
-    monkeypatch.setattr(sharp_images, "_test_images", lambda: released)
+    monkeypatch.setattr(sharp_images, "released_test_images", lambda: released)
     data = open_training_data(images(), root, cache=tmp_path / "cache")
     used = scenes_of(data)[0] | scenes_of(data)[1]
     assert len(used) == 5

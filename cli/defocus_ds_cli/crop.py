@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defocus_ds.wording import counted
-from defocus_ds_cli.options import echo_json, existing_file, existing_path, json_option
+from defocus_ds_cli.options import echo_json, existing_path, json_option, review_option
 
 if TYPE_CHECKING:
     from defocus_ds.config import TileConfig
@@ -49,12 +49,7 @@ __all__ = ["command"]
     metavar="FILE.parquet",
     help="Rebuild exactly the crops of this manifest; excludes the options that choose.",
 )
-@click.option(
-    "--review",
-    type=existing_file,
-    metavar="FILE.csv",
-    help="Leave out the pairs that a person rejected on the report's page (review.csv).",
-)
+@review_option
 @click.option(
     "--set",
     "settings",

@@ -16,6 +16,7 @@ __all__ = [
     "existing_path",
     "jobs_option",
     "json_option",
+    "review_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,6 +72,16 @@ def jobs_option(function: F) -> F:
         show_default=True,
         callback=_parse_jobs,
         help="Worker processes; auto chooses by cores and free memory.",
+    )(function)
+
+
+def review_option(function: F) -> F:
+    """``--review FILE.csv``: what a person rejected on the report's page."""
+    return click.option(
+        "--review",
+        type=existing_file,
+        metavar="FILE.csv",
+        help="Leave out the pairs that a person rejected on the report's page (review.csv).",
     )(function)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defocus_ds.wording import counted
-from defocus_ds_cli.options import echo_json, existing_file, existing_path, json_option
+from defocus_ds_cli.options import echo_json, existing_path, json_option, review_option
 
 if TYPE_CHECKING:
     from defocus_ds.dataset.release import ReleaseReport
@@ -54,12 +54,7 @@ _share = click.FloatRange(min=0, max=1)
     multiple=True,
     help="To release; repeatable [default: all that have crops].",
 )
-@click.option(
-    "--review",
-    type=existing_file,
-    metavar="FILE.csv",
-    help="Leave out the pairs that a person rejected on the report's page (review.csv).",
-)
+@review_option
 @click.option(
     "--previous",
     type=existing_path,

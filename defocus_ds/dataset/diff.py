@@ -11,16 +11,13 @@ from defocus_ds.dataset.checksums import SUMS_NAME, read_sums
 from defocus_ds.dataset.diff_columns import CropTable
 from defocus_ds.dataset.diff_crops import LevelDifference, compare_level
 from defocus_ds.dataset.importers.make import IMPORT_NAME
-from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME, read_scenes
+from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME, read_object, read_scenes
 from defocus_ds.dataset.release_facts import RELEASE_NAME
 from defocus_ds.dataset.shards import has_crops
 from defocus_ds.dataset.steps import Progress, Steps
 from defocus_ds.errors import DatasetError
-from defocus_ds.store import read_json
 
 __all__ = ["Change", "Difference", "NameDifference", "diff"]
-
-_MAX_INFO_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +154,7 @@ def _read(root: Path) -> _Side:
         )
     for name in (INFO_NAME, RELEASE_NAME, IMPORT_NAME):
         if (root / name).is_file():
-            info = _info(root / name)
+            info = read_object(root / name)
             side.versions = _flat(info.get("versions") or {})
             if name != IMPORT_NAME:  # the records of its crops say the rest
                 side.config = _flat({"preset": info.get("preset"), **(info.get("config") or {})})
@@ -242,18 +239,6 @@ def _named(a: Mapping[str, Any], b: Mapping[str, Any]) -> NameDifference:
         tuple(sorted(b.keys() - a.keys())),
         tuple(Change(name, a[name], b[name]) for name in both if a[name] != b[name]),
     )
-
-
-def _info(path: Path) -> dict[str, Any]:
-    if (size := path.stat().st_size) > _MAX_INFO_BYTES:
-        raise DatasetError(f"{path}: {size} bytes, limit {_MAX_INFO_BYTES}.")
-    try:
-        info = read_json(path)
-    except RecursionError as error:
-        raise DatasetError(f"{path}: nested too deeply to be read.") from error
-    if not isinstance(info, dict):
-        raise DatasetError(f"{path}: {type(info).__name__}, need an object.")
-    return info
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

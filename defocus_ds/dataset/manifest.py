@@ -24,6 +24,8 @@ __all__ = [
     "VERDICTS",
     "read_info",
     "read_scenes",
+    "enclosing_dataset",
+    "read_object",
     "row_problems",
     "write_scenes",
 ]
@@ -75,6 +77,31 @@ SCENE_SCHEMA = pa.schema(
 )
 
 
+def enclosing_dataset(folder: Path) -> Path | None:
+    """The built dataset that a folder is, lies in, or holds; None where there is none."""
+    near = (folder, *folder.resolve().parents, *(p.parent for p in folder.rglob(INFO_NAME)))
+    return next(
+        (root for root in near if all((root / n).is_file() for n in (INFO_NAME, SCENES_NAME))), None
+    )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a dataset or release, of bounded size.
+
+    Raises:
+        DatasetError: not JSON, no object, nested too deeply or too large.
+    """
+    if (size := path.stat().st_size) > _MAX_INFO_BYTES:
+        raise DatasetError(f"{path}: {size} bytes, limit {_MAX_INFO_BYTES}.")
+    try:
+        found = read_json(path)
+    except RecursionError as error:
+        raise DatasetError(f"{path}: nested too deeply to be read.") from error
+    if not isinstance(found, dict):
+        raise DatasetError(f"{path}: {type(found).__name__}, need an object.")
+    return found
+
+
 def read_info(root: Path) -> dict[str, Any]:
     """dataset.json of a built dataset.
 
@@ -87,14 +114,9 @@ def read_info(root: Path) -> dict[str, Any]:
         raise DatasetError(
             f"{root}: no {INFO_NAME}; is this a folder that `defocus-ds build` made?"
         )
-    if (size := path.stat().st_size) > _MAX_INFO_BYTES:
-        raise DatasetError(f"{path}: {size} bytes, limit {_MAX_INFO_BYTES}.")
-    try:
-        info = read_json(path)
-    except RecursionError as error:
-        raise DatasetError(f"{path}: nested too deeply to be read.") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        found = info.get("format") if isinstance(info, dict) else type(info).__name__
+    info = read_object(path)
+    if info.get("format") != FORMAT:
+        found = info.get("format")
         raise DatasetError(f"{path}: format {found!r}, this version reads {FORMAT}.")
     if not isinstance(info.get("config"), dict):
         raise DatasetError(f"{path}: 'config' is {info.get('config')!r}, need an object.")

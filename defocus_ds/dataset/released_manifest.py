@@ -16,7 +16,14 @@ from defocus_ds.dataset.split import SPLITS
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.errors import DatasetError
 
-__all__ = ["LEVEL", "RELEASED_SCHEMA", "Released", "read_released", "released_names"]
+__all__ = [
+    "LEVEL",
+    "RELEASED_SCHEMA",
+    "Released",
+    "read_released",
+    "released_names",
+    "released_test_images",
+]
 
 # how the synthetic blur of MMSP 2024 is called beside low, medium and high
 LEVEL = "average-5x5"
@@ -63,6 +70,20 @@ def released_names() -> tuple[str, ...]:
     # manifests of built datasets lie in the same folder
     found = (path for path in _manifests().glob("*.parquet") if _is_released(path))
     return tuple(sorted(path.stem for path in found))
+
+
+def released_test_images() -> dict[tuple[int, int], dict[str, str]]:
+    """(width, height) -> SHA-256 of a file -> the released test split that it belongs to.
+
+    Nothing may be trained on these.
+    """
+    found: dict[tuple[int, int], dict[str, str]] = {}
+    for name in released_names():
+        for row in read_released(name).rows:
+            if row["split"] == "test":
+                files = found.setdefault((row["width"], row["height"]), {})
+                files[row["sha256_file"]] = f"{name} test"
+    return found
 
 
 def read_released(name: str | Path) -> Released:

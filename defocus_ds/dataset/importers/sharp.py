@@ -13,9 +13,9 @@ from defocus_ds.dataset.importers.listing import (
     listed,
     splits_of,
 )
-from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
+from defocus_ds.dataset.manifest import enclosing_dataset
 from defocus_ds.dataset.released_images import Unusable
-from defocus_ds.dataset.released_manifest import read_released, released_names
+from defocus_ds.dataset.released_manifest import released_test_images
 from defocus_ds.dataset.split import hash_fraction
 from defocus_ds.errors import DatasetError
 from defocus_ds.store import sha256_file
@@ -39,10 +39,14 @@ def list_sharp(root: Path, options: ImportOptions) -> Listing:
     Raises:
         DatasetError: no such folder, a built dataset, or fewer images than asked for.
     """
-    _refuse_dataset(root)
+    if built := enclosing_dataset(root):
+        raise DatasetError(
+            f"{built}: a built dataset, with blurred images too. Crop it with `defocus-ds crop`, "
+            "or give a folder of sharp images."
+        )
     refused: dict[str, str] = {}
     found: list[tuple[str, Path]] = []
-    released = _test_images()
+    released = released_test_images()
     for name, path in image_files(root):
         if problem := _problem(path, released, options.size):
             refused[name] = problem
@@ -64,27 +68,6 @@ def list_sharp(root: Path, options: ImportOptions) -> Listing:
     return listed(root, pairs, refused)
 
 
-def _refuse_dataset(root: Path) -> None:
-    """A built dataset also holds blurred images."""
-    for folder in (root, *root.resolve().parents, *(p.parent for p in root.rglob(INFO_NAME))):
-        if all((folder / name).is_file() for name in (INFO_NAME, SCENES_NAME)):
-            raise DatasetError(
-                f"{folder}: a built dataset, with blurred images too. Crop it with "
-                "`defocus-ds crop`, or give a folder of sharp images."
-            )
-
-
-def _test_images() -> _TestImages:
-    """(width, height) -> SHA-256 of a file -> the released test split that it belongs to."""
-    found: _TestImages = {}
-    for name in released_names():
-        for row in read_released(name).rows:
-            if row["split"] == "test":
-                files = found.setdefault((row["width"], row["height"]), {})
-                files[row["sha256_file"]] = name
-    return found
-
-
 def _problem(path: Path, released: _TestImages, size: int) -> str | None:
     """Why an image cannot be used, by its header; only files of a test image's size are hashed."""
     try:
@@ -94,5 +77,5 @@ def _problem(path: Path, released: _TestImages, size: int) -> str | None:
     if min(width, height) < size:
         return f"{width}x{height} px is smaller than a crop of {size}"
     if split := released.get((width, height), {}).get(sha256_file(path)):
-        return f"an image of the released test split {split}; see `defocus-ds split`"
+        return f"an image of the released {split} split; see `defocus-ds split`"
     return None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
+from defocus_ds.dataset.manifest import enclosing_dataset
+from defocus_ds.dataset.released_manifest import released_test_images
 from defocus_ds.dataset.split import hash_fraction
 from defocus_ds.errors import CaptureUnreadable, DatasetError
 from defocus_ds.frames import UInt8Image
@@ -57,11 +58,15 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder; the recipe needs a folder of sharp images.")
-    _refuse_dataset(root)
+    if built := enclosing_dataset(root):
+        raise DatasetError(
+            f"{built}: a built dataset, with blurred images and scenes of every split. Train on "
+            "its pairs with real-l1, or give a folder of sharp images."
+        )
     rejected: dict[str, str] = {}
     tests: dict[str, str] = {}
     names = []
-    released = _test_images()
+    released = released_test_images()
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
         if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in relative.parts):
@@ -165,16 +170,6 @@ def _cut_all(
             yield CachedCrop(name, crop, None)
 
 
-def _refuse_dataset(root: Path) -> None:
-    """A built dataset also holds blurred images and the scenes of its test split."""
-    for folder in (root, *root.resolve().parents, *(p.parent for p in root.rglob(INFO_NAME))):
-        if all((folder / name).is_file() for name in (INFO_NAME, SCENES_NAME)):
-            raise DatasetError(
-                f"{folder}: a built dataset, with blurred images and scenes of every split. Train "
-                "on its pairs with real-l1, or give a folder of sharp images."
-            )
-
-
 def _usable_size(path: Path, size: int) -> tuple[int, int]:
     """(width, height) by the header; ValueError says why it rules the image out."""
     from PIL import Image
@@ -189,16 +184,3 @@ def _usable_size(path: Path, size: int) -> tuple[int, int]:
     if min(width, height) < size:
         raise ValueError(f"{width}x{height} px is smaller than a crop of {size}")
     return width, height
-
-
-def _test_images() -> dict[tuple[int, int], dict[str, str]]:
-    """(width, height) -> SHA-256 of a file -> the released test split that it belongs to."""
-    from defocus_ds.dataset.released_manifest import read_released, released_names
-
-    found: dict[tuple[int, int], dict[str, str]] = {}
-    for name in released_names():
-        for row in read_released(name).rows:
-            if row["split"] == "test":
-                size = found.setdefault((row["width"], row["height"]), {})
-                size[row["sha256_file"]] = f"{name} test"
-    return found
