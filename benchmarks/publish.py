@@ -17,7 +17,7 @@ import argparse
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -107,13 +107,14 @@ def run(out: Path, size: tuple[int, int], step: Step) -> None:
         {"/".join(MOVED), "/".join(REVIEWED)} <= set(made.left_out),
     )
     step("the release is clean", defocus_ds.verify(released).clean)
-    compare_exports(out, released, list(made.crops["low"]), step)
+    compare_exports(out, released, made.crops, step)
     flip_and_repair(dataset, released, step)
 
 
 def flagged(page: str, name: str, flag: str) -> bool:
-    """Whether the part of the page from a pair's or scene's heading on has the flag."""
-    return any(flag in part[:4000] for part in page.split(f'data-pair="{name}')[1:])
+    """Whether the page has the flag within a part of a pair, or of any pair of a scene."""
+    parts = page.split('data-pair="')[1:]
+    return any(part.startswith((f'{name}"', f"{name}/")) and flag in part for part in parts)
 
 
 def make_shoot(out: Path, shoot: Path, size: tuple[int, int]) -> None:
@@ -183,40 +184,44 @@ def save(path: Path, image: Image) -> None:
     assert cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1]))
 
 
-def compare_exports(out: Path, released: Path, splits: Sequence[str], step: Step) -> None:
+def compare_exports(
+    out: Path, released: Path, made: Mapping[str, Mapping[str, int]], step: Step
+) -> None:
     """Export three ways; all that load must see the crops that the release has."""
     for to in FORMATS:
         export(released, out / to, to=to)
-    for split in splits:
-        crops = defocus_ds.load_crops(released, level="low", split=split, check=True)
+    for level, split in ((level, split) for level, splits in made.items() for split in splits):
+        crops = defocus_ds.load_crops(released, level=level, split=split, check=True)
         wanted = sorted((pixels_sha256(item.sharp), pixels_sha256(item.blurred)) for item in crops)
         for name, pairs in (
-            ("datasets", by_datasets(released, split, out / "cache")),
-            ("webdataset", by_webdataset(out / "webdataset", split)),
-            ("torch, 2 workers", by_torch(released, split)),
-            ("basicsr", by_folders(out / "basicsr" / "low" / split, "gt", "lq")),
-            ("dpdd", by_folders(out / "dpdd" / "low" / f"{split}_c", "target", "source")),
+            ("datasets", by_datasets(released, level, split, out / "cache")),
+            ("webdataset", by_webdataset(out / "webdataset", level, split)),
+            ("torch, 2 workers", by_torch(released, level, split)),
+            ("basicsr", by_folders(out / "basicsr" / level / split, "gt", "lq")),
+            ("dpdd", by_folders(out / "dpdd" / level / f"{split}_c", "target", "source")),
         ):
             found = sorted((pixels_sha256(s), pixels_sha256(b)) for s, b in pairs)
-            step(f"{name} reads the {len(wanted)} low {split} crops", found == wanted)
+            step(f"{name} reads the {len(wanted)} {level} {split} crops", found == wanted)
 
 
-def by_datasets(released: Path, split: str, cache: Path) -> Iterator[tuple[Image, Image]]:
+def by_datasets(
+    released: Path, level: str, split: str, cache: Path
+) -> Iterator[tuple[Image, Image]]:
     from datasets import load_dataset
 
-    for item in load_dataset(str(released), "low", split=split, cache_dir=str(cache)):
+    for item in load_dataset(str(released), level, split=split, cache_dir=str(cache)):
         yield np.asarray(item["sharp"]), np.asarray(item["blurred"])
 
 
-def by_webdataset(tars: Path, split: str) -> Iterator[tuple[Image, Image]]:
-    for item in defocus_ds.as_webdataset(tars, level="low", split=split, dtype="uint8"):
+def by_webdataset(tars: Path, level: str, split: str) -> Iterator[tuple[Image, Image]]:
+    for item in defocus_ds.as_webdataset(tars, level=level, split=split, dtype="uint8"):
         yield np.asarray(item["sharp"])[0], np.asarray(item["blurred"])[0]
 
 
-def by_torch(released: Path, split: str) -> Iterator[tuple[Image, Image]]:
+def by_torch(released: Path, level: str, split: str) -> Iterator[tuple[Image, Image]]:
     from torch.utils.data import DataLoader
 
-    crops = defocus_ds.load_crops(released, level="low", split=split)
+    crops = defocus_ds.load_crops(released, level=level, split=split)
     loader = DataLoader(defocus_ds.as_torch(crops, dtype="uint8"), batch_size=16, num_workers=2)
     for batch in loader:
         yield from zip(batch["sharp"].numpy()[:, 0], batch["blurred"].numpy()[:, 0], strict=True)

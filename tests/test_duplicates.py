@@ -11,6 +11,7 @@ from scenes import textured
 
 from defocus_ds.dataset.duplicates import (
     Duplicate,
+    equal_images,
     find_duplicates,
     scene_features,
     scene_groups,
@@ -71,6 +72,11 @@ def test_progress_names_every_scene() -> None:
     features = {name: scene_features(scene(i)) for i, name in enumerate("ab")}
     find_duplicates(features, progress=lambda *step: seen.append(step))
     assert seen == [(1, 2, "a"), (2, 2, "b")]
+
+
+def test_equal_images_are_one_scene_however_little_they_show() -> None:
+    found = equal_images({"a": "x", "b": "y", "c": "x", "d": "x"})
+    assert [(pair.one, pair.other) for pair in found] == [("a", "c"), ("a", "d")]
 
 
 def test_groups_join_what_hangs_together() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defocus_ds.dataset.frozen import freeze_splits, read_splits, splits_csv
-from defocus_ds.errors import DatasetError
+from defocus_ds.dataset.duplicates import Duplicate
+from defocus_ds.dataset.frozen import freeze_splits, grow_splits, read_splits, splits_csv
+from defocus_ds.errors import ConfigError, DatasetError
 
 ALONE = {f"scene{i:02}": 10 + i % 7 for i in range(40)}
 
@@ -63,28 +64,46 @@ def test_a_set_asked_for_is_not_empty_however_large_the_scenes_are() -> None:
     assert [s for s, split in found.by_scene.items() if split == "test"] == ["b"]
 
 
+def twins(one: str, other: str) -> Duplicate:
+    return Duplicate(*sorted((one, other)), 30, 0.5)
+
+
 def test_the_sets_held_out_stay_when_the_dataset_grows() -> None:
     before = freeze_splits(ALONE, own(ALONE), seed=0, test_share=0.2, val_share=0.1).by_scene
     test = next(s for s, split in before.items() if split == "test")
     train = next(s for s, split in before.items() if split == "train")
-    grown = ALONE | {"new0": 50, "new1": 50, "new2": 50}
-    groups = own(grown) | {"new1": test, "new2": train}
-    found = freeze_splits(grown, groups, seed=9, test_share=0.5, val_share=0.3, previous=before)
+    grown = [*ALONE, "new0", "new1", "new2"]
+    pairs = [twins("new1", test), twins("new2", train)]
+    found = grow_splits(grown, pairs, previous=before)
     assert found.by_scene == dict(sorted((before | {"new0": "train", "new2": "train"}).items()))
     assert found.left_out == {"new1": f"leak: a near-duplicate of {test}, held out for test"}
 
 
+def test_what_was_held_out_is_not_trained_on_when_it_is_gone() -> None:
+    found = grow_splits(
+        ["a", "twin"], [twins("gone", "twin")], previous={"a": "train", "gone": "test"}
+    )
+    assert found.by_scene == {"a": "train"}
+    assert found.left_out == {"twin": "leak: a near-duplicate of gone, held out for test"}
+
+
+def test_a_new_scene_between_two_old_ones_is_what_is_left_out() -> None:
+    before = {"a": "test", "b": "train"}
+    pairs = [twins("a", "c"), twins("b", "c"), twins("c", "d")]
+    found = grow_splits("abcd", pairs, previous=before)
+    assert found.by_scene == before
+    assert set(found.left_out) == {"c", "d"}
+
+
 def test_a_previous_release_that_leaks_is_refused() -> None:
-    groups = {"a": "a", "b": "a"}
     with pytest.raises(DatasetError, match=r"leaks: .* a \(test\), b \(train\)\. Leave one out"):
-        freeze_splits(
-            {"a": 1, "b": 1},
-            groups,
-            seed=0,
-            test_share=0.1,
-            val_share=0,
-            previous={"a": "test", "b": "train"},
-        )
+        grow_splits("ab", [twins("a", "b")], previous={"a": "test", "b": "train"})
+
+
+@pytest.mark.parametrize(("test", "val"), [(0.8, 0.8), (-0.1, 0), (float("nan"), 0)])
+def test_shares_that_are_none_are_refused(test: float, val: float) -> None:
+    with pytest.raises(ConfigError, match="give shares of at least 0 and at most 1 together"):
+        freeze_splits(ALONE, own(ALONE), seed=0, test_share=test, val_share=val)
 
 
 def test_the_table_is_read_back(tmp_path: Path) -> None:

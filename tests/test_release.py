@@ -23,7 +23,7 @@ from defocus_ds.dataset.release_facts import About
 from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.dataset.verify import verify
-from defocus_ds.errors import ConfigError, DatasetError
+from defocus_ds.errors import ConfigError, DatasetError, InputError
 from defocus_ds.frames import Level
 from defocus_ds.store import sha256_file
 from defocus_ds_cli.main import cli
@@ -188,6 +188,94 @@ def test_a_review_is_obeyed(cropped: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "out").clean
 
 
+def test_the_figures_are_of_the_pairs_that_are_released(cropped: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(cropped, tmp_path / "dataset"))
+    change_rows(root, "scene01", Level.LOW, residual_px=0.9)
+    for level in ("low", "high"):
+        crop(root, level=level)
+    review = tmp_path / "review.csv"
+    review.write_text("scene,level,decision,note\nscene01,low,reject,\n")
+    release(root, tmp_path / "out", about=ABOUT, review=review)
+    levels = json.loads((tmp_path / "out" / "release.json").read_text())["levels"]
+    assert levels["low"]["pairs"] == 5
+    assert levels["low"]["residual_px"]["most"] == 0.05
+    assert levels["high"]["pairs"] == 6
+
+
+def test_a_level_that_a_review_empties_is_not_released(cropped: Path, tmp_path: Path) -> None:
+    review = tmp_path / "review.csv"
+    lines = [f"scene0{number},low,reject,\n" for number in range(6)]
+    review.write_text("scene,level,decision,note\n" + "".join(lines))
+    report = release(cropped, tmp_path / "out", about=ABOUT, review=review)
+    assert set(report.crops) == {"high"}
+    assert not (tmp_path / "out" / "crops" / "low").exists()
+    assert verify(tmp_path / "out").clean
+    with pytest.raises(DatasetError, match="no crop is left to release"):
+        release(cropped, tmp_path / "none", about=ABOUT, review=review, levels=["low"])
+
+
+def test_pairs_that_a_review_left_out_of_the_crops_are_said(cropped: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(cropped, tmp_path / "dataset"))
+    review = tmp_path / "review.csv"
+    review.write_text("scene,level,decision,note\nscene01,low,reject,\n")
+    crop(root, level="low", review=review)
+    report = release(root, tmp_path / "out", about=ABOUT, levels=["low"])
+    assert report.left_out == {"scene01/low": "crops: none passed, or a review left the pair out"}
+    facts = json.loads((tmp_path / "out" / "release.json").read_text())
+    assert facts["review_sha256"] == sha256_file(review)
+
+
+def test_shards_of_another_run_are_not_released(cropped: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(cropped, tmp_path / "dataset"))
+    kept = Path(shutil.copytree(root / "crops" / "low", tmp_path / "kept"))
+    crop(root, level="low", seed=3)  # the same crops, in other splits
+    for shard in (root / "crops" / "low").glob("*-of-*.parquet"):
+        shard.unlink()
+    for shard in kept.glob("*-of-*.parquet"):
+        shutil.copyfile(shard, root / "crops" / "low" / shard.name)
+    with pytest.raises(DatasetError, match=r"made otherwise than manifest\.parquet beside it"):
+        release(root, tmp_path / "out", about=ABOUT)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_twice_is_not_released_as_two(cropped: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(cropped, tmp_path / "dataset"))
+    low = root / "crops" / "low"
+    (whole,) = low.glob("train-*.parquet")
+    shutil.copyfile(whole, low / "train-00001-of-00002.parquet")
+    whole.rename(low / "train-00000-of-00002.parquet")
+    with pytest.raises(DatasetError, match="the shards have other rows of"):
+        release(root, tmp_path / "out", about=ABOUT)
+
+
+def test_a_scene_held_out_before_is_compared_although_it_is_gone(
+    cropped: Path, tmp_path: Path
+) -> None:
+    release(cropped, tmp_path / "first", about=ABOUT, test_share=0.3)
+    table = tmp_path / "first" / "splits.csv"
+    splits = "scene,split,group\nscene02,test,scene02\nscene00,train,scene00\n"
+    table.write_text(splits)  # scene05, which shows the place of scene02, is new
+    review = tmp_path / "review.csv"
+    lines = [f"scene02,{level},reject,\n" for level in ("low", "high")]
+    review.write_text("scene,level,decision,note\n" + "".join(lines))
+    second = tmp_path / "second"
+    report = release(cropped, second, about=ABOUT, previous=tmp_path / "first", review=review)
+    assert report.left_out["scene05"] == "leak: a near-duplicate of scene02, held out for test"
+    assert "scene05" not in splits_of(second)
+    table.write_text(splits.replace("scene02,test", "nowhere,test"))
+    report = release(cropped, tmp_path / "third", about=ABOUT, previous=tmp_path / "first")
+    assert any("have no image any more" in note and "nowhere" in note for note in report.notes)
+
+
+def test_why_a_scene_failed_stays_on_this_machine(cropped: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(cropped, tmp_path / "dataset"))
+    reason = "failed: [Errno 28] No space left on device: '/home/jane/shoot'"
+    change_rows(root, "scene03", Level.LOW, verdict="failed", reasons=[reason])
+    crop(root, level="low")
+    report = release(root, tmp_path / "out", about=ABOUT, levels=["low"])
+    assert report.left_out == {"scene03/low": "failed: it was not built"}
+
+
 def test_a_dataset_that_grows_keeps_its_test_set(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "dataset", scenes=4)
     crop(root)
@@ -211,6 +299,10 @@ def test_unusable_input_is_refused_in_one_line(cropped: Path, tmp_path: Path) ->
     (tmp_path / "there").mkdir()
     with pytest.raises(DatasetError, match=r"exists\. A release is frozen"):
         release(root, tmp_path / "there", about=ABOUT)
+    with pytest.raises(DatasetError, match="lies in the dataset"):
+        release(root, root / "release", about=ABOUT)
+    with pytest.raises(InputError, match="--previous keeps its splits"):
+        release(root, tmp_path / "out", about=ABOUT, previous=root, seed=1)
     shard = next((root / "crops" / "low").glob("train-*.parquet"))
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
@@ -236,6 +328,7 @@ def test_no_crops_at_all(tmp_path: Path) -> None:
         (("x", "my own licence", ("a",)), "SPDX"),
         (("x", "CC0-1.0", ()), "author"),
         (("x\ny", "CC0-1.0", ("a",)), "one line"),
+        (("x", "CC0-1.0", ("a",), "1", "yesterday"), "give YYYY-MM-DD"),
     ],
 )
 def test_what_a_person_says_is_checked(about: tuple[Any, ...], message: str) -> None:

@@ -70,6 +70,15 @@ def test_a_level_or_split_that_is_not_there_is_named(memory: str) -> None:
         defocus_ds.load_crops("nothing://here", level="low", split="train")
 
 
+def test_a_level_with_a_dot_is_found(dataset: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    (copy / "crops" / "low").rename(copy / "crops" / "disk-2.5")
+    sums = copy / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace("crops/low/", "crops/disk-2.5/"))
+    found = defocus_ds.load_crops(f"file://{copy}", level="disk-2.5", split="train")
+    assert len(found) == len(defocus_ds.load_crops(copy, level="disk-2.5", split="train"))
+
+
 def test_a_damaged_or_missing_shard_is_named(dataset: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
     url = f"file://{copy}"
@@ -93,6 +102,7 @@ class _Ranges(http.server.BaseHTTPRequestHandler):
     """A static server that sends parts of files, as web servers and object stores do."""
 
     root: Path
+    broken = False
 
     def do_HEAD(self) -> None:
         self._send(body=False)
@@ -104,6 +114,9 @@ class _Ranges(http.server.BaseHTTPRequestHandler):
         path = self.root / self.path.lstrip("/")
         if not path.is_file():
             self.send_error(404)
+            return
+        if self.broken and body and path.suffix == ".parquet":
+            self.send_error(503)
             return
         data = path.read_bytes()
         first, last = 0, len(data) - 1
@@ -123,8 +136,9 @@ class _Ranges(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(dataset: Path) -> Iterator[str]:
-    handler = type("Handler", (_Ranges,), {"root": dataset})
+def served(dataset: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    broken = getattr(request, "param", False)
+    handler = type("Handler", (_Ranges,), {"root": dataset, "broken": broken})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -138,3 +152,9 @@ def test_crops_of_a_web_server(dataset: Path, served: str) -> None:
     assert_same(found, defocus_ds.load_crops(dataset, level="low", split="train"))
     with pytest.raises(DatasetError, match=r"SHA256SUMS: cannot be read"):
         defocus_ds.load_crops(f"{served}/elsewhere", level="low", split="train")
+
+
+@pytest.mark.parametrize("served", [True], indirect=True)
+def test_a_server_that_fails_names_the_shard(served: str) -> None:
+    with pytest.raises(DatasetError, match=r"http://.*train-00000-of-\d+\.parquet"):
+        list(defocus_ds.load_crops(served, level="low", split="train"))

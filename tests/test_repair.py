@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from built_dataset import make_dataset
+from built_dataset import change_rows, make_dataset
 from click.testing import CliRunner
+from PIL import Image
 
 from defocus_ds.dataset import shards
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.release import release
 from defocus_ds.dataset.release_facts import About
 from defocus_ds.dataset.repair import repair_shards
+from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA
+from defocus_ds.dataset.tables import read_table
 from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import DatasetError
+from defocus_ds.frames import Level
+from defocus_ds.store import sha256_file
 from defocus_ds_cli.main import cli
 
 
@@ -93,6 +100,24 @@ def test_images_of_another_build_do_not_repair(copy: Path, tmp_path: Path) -> No
     assert shard.read_bytes() == broken
 
 
+def test_a_shard_is_repaired_although_another_scene_was_built_anew(copy: Path) -> None:
+    root = copy / "release"
+    rows = read_table(root / "crops" / "low" / MANIFEST_NAME, MANIFEST_SCHEMA).to_pylist()
+    other = next(row["scene"] for row in rows if row["split"] == "test")
+    image = copy / "dataset" / "images" / other / "low.png"
+    pixels = np.asarray(Image.open(image)).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(image)
+    change_rows(copy / "dataset", other, Level.LOW, image_sha256=sha256_file(image))
+    shard = next((root / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    done = repair_shards(verify(root), images=copy / "dataset")
+    assert done.repaired == (f"crops/low/{shard.name}",)
+    flip(next((root / "crops" / "low").glob("test-*.parquet")))
+    done = repair_shards(verify(root), images=copy / "dataset")
+    assert other in str(done.failed)
+
+
 def test_a_release_alone_has_no_images(copy: Path) -> None:
     flip(next((copy / "release" / "crops" / "low").glob("train-*.parquet")))
     with pytest.raises(DatasetError, match=r"no images to cut .* with --images"):
@@ -121,3 +146,40 @@ def test_command_repairs_and_checks_again(copy: Path) -> None:
     assert f"crops/low/{shard.name}: cut again, the same bytes" in done.stdout
     assert "clean" in done.stdout
     assert CliRunner().invoke(cli, ["verify", str(root), "--images", str(root)]).exit_code == 2
+
+
+def test_json_says_what_was_repaired_and_what_not(copy: Path) -> None:
+    root = copy / "release"
+    arguments = ["verify", str(root), "--repair", "--images", str(copy / "dataset"), "--json"]
+    told = json.loads(CliRunner().invoke(cli, arguments).stdout)
+    assert (told["clean"], told["repaired"], told["failed"]) == (True, [], {})
+    assert not {"repaired", "failed"} & set(
+        json.loads(CliRunner().invoke(cli, ["verify", str(root), "--json"]).stdout)
+    )
+    level = root / "crops" / "low"
+    shard = next(level.glob("test-*.parquet"))
+    flip(shard)
+    stray = level / "train-00007-of-00099.parquet"
+    stray.write_bytes(b"stray")
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["repaired"] == [f"crops/low/{shard.name}"]
+    assert "no line for it" in told["failed"][f"crops/low/{stray.name}"]
+    assert {finding["file"] for finding in told["findings"]} >= {f"crops/low/{stray.name}"}
+
+
+def test_findings_are_shown_where_nothing_can_be_repaired(copy: Path) -> None:
+    root = copy / "release"
+    shard = next((root / "crops" / "low").glob("test-*.parquet"))
+    flip(shard)
+    plain = CliRunner().invoke(cli, ["verify", str(root), "--repair"])
+    assert plain.exit_code == 2
+    assert plain.stdout.startswith(f"crops/low/{shard.name}\n  expected")
+    assert "--images" in plain.stderr
+    machine = CliRunner().invoke(cli, ["verify", str(root), "--repair", "--json"])
+    assert machine.exit_code == 2
+    told = json.loads(machine.stdout)
+    assert (told["clean"], told["repaired"], told["failed"]) == (False, [], {})
+    assert {finding["file"] for finding in told["findings"]} == {f"crops/low/{shard.name}"}
+    assert "--images" in machine.stderr

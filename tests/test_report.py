@@ -147,6 +147,84 @@ def test_same_dataset_same_bytes_and_nothing_drawn_twice(dataset: Path, page: Pa
             assert path.stat().st_mtime_ns == modified
 
 
+def _set(record: Any, place: tuple[str | int, ...], value: Any) -> Any:
+    """A copy of a parsed JSON value with another value at one place."""
+    copy = json.loads(json.dumps(record))
+    inner = copy
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return copy
+
+
+TILE_PLACE = ("tiles", "low", 0)
+OUTSIDE = "../../../outside/sharp.jpg"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ((*TILE_PLACE, "tile", "x"), HOSTILE),
+        ((*TILE_PLACE, "tile", "width"), "1;background:url(//evil)"),
+        ((*TILE_PLACE, "tile", "y"), True),
+        ((*TILE_PLACE, "tile", "y"), -1),
+        ((*TILE_PLACE, "tile", "height"), 1.5),
+        ((*TILE_PLACE, "tile", "why"), ["evil"]),
+        ((*TILE_PLACE, "tile", "why"), "\ud800"),
+        ((*TILE_PLACE, "tile", "evil"), 1),
+        ((*TILE_PLACE, "sharp"), OUTSIDE),
+        ((*TILE_PLACE, "before"), ".hidden.jpg"),
+        ((*TILE_PLACE, "colours"), "evil.html"),
+        ((*TILE_PLACE, "edges"), None),
+        (TILE_PLACE, "evil"),
+        (("tiles", "low"), {"evil": 1}),
+        (("tiles", "evil"), []),
+        (("folder",), "javascript:alert(1)//"),
+        (("folder",), "../../outside"),
+        (("folder",), None),
+        (("overviews", "sharp"), OUTSIDE),
+        (("overviews", "sharp"), "evil\\sharp.jpg"),
+        (("overviews", HOSTILE), "low.jpg"),
+        (("overviews",), "sharp"),
+        (("plots", "low", "blur radius"), "javascript:alert(1)"),
+        (("plots", "low", HOSTILE), "low-blur-radius.svg"),
+        (("plots",), ["low"]),
+        (("evil",), 1),
+    ],
+)
+def test_a_stamp_that_somebody_else_wrote_is_not_believed(
+    dataset: Path, page: Page, place: tuple[str | int, ...], value: Any
+) -> None:
+    html = report(dataset).read_bytes()
+    stamp = sorted((dataset / "report" / "assets").glob("*/stamp.json"))[0]
+    drawn = stamp.read_bytes()
+    known = json.loads(drawn)
+    stamp.write_text(json.dumps(_set(known, ("pictures", *place), value)), encoding="utf-8")
+    assert report(dataset).read_bytes() == html
+    assert stamp.read_bytes() == drawn
+
+
+@pytest.mark.parametrize("text", ["", "[]", '"evil"', '{"digest": 1}', "[" * 200_000])
+def test_a_stamp_that_is_none_is_drawn_again(dataset: Path, page: Page, text: str) -> None:
+    html = report(dataset).read_bytes()
+    stamp = sorted((dataset / "report" / "assets").glob("*/stamp.json"))[0]
+    drawn = stamp.read_bytes()
+    stamp.write_text(text, encoding="utf-8")
+    assert report(dataset).read_bytes() == html
+    assert stamp.read_bytes() == drawn
+
+
+def test_why_a_tile_is_shown_is_text_only(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    report(dataset)
+    (stamp,) = (dataset / "report" / "assets").glob("*/stamp.json")
+    place = ("pictures", *TILE_PLACE, "tile", "why")
+    stamp.write_text(json.dumps(_set(json.loads(stamp.read_bytes()), place, HOSTILE)))
+    page = Page(report(dataset))
+    assert [text for text in page.text if HOSTILE in text]
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+
+
 def test_a_changed_image_is_drawn_again_and_a_lost_scene_removed(
     tmp_path: Path, pair: TruePair
 ) -> None:

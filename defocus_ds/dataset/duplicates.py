@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from defocus_ds.frames import UInt8Image
 
-__all__ = ["Duplicate", "Features", "find_duplicates", "scene_features", "scene_groups"]
+__all__ = [
+    "Duplicate",
+    "Features",
+    "equal_images",
+    "find_duplicates",
+    "scene_features",
+    "scene_groups",
+]
 
 _LONG_SIDE_PX = 640
 _FEATURES = 800
@@ -36,7 +43,10 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Two scenes, by name, of which ``matched`` points lie alike: ``share`` of the fewer."""
+    """Two scenes, by name, of which ``matched`` points lie alike: ``share`` of the fewer.
+
+    The same image twice has a share of 1, and no points where none were compared.
+    """
 
     one: str
     other: str
@@ -98,6 +108,21 @@ def find_duplicates(
         if progress is not None:
             progress(index + 1, len(names), name)
     return sorted(found, key=lambda pair: (pair.one, pair.other))
+
+
+def equal_images(digests: Mapping[str, str]) -> list[Duplicate]:
+    """Scenes whose sharp images are the same bytes, however little there is to see in them.
+
+    Args:
+        digests: scene -> SHA-256 of its sharp image.
+    """
+    first: dict[str, str] = {}
+    found = []
+    for scene in sorted(digests):
+        twin = first.setdefault(digests[scene], scene)
+        if twin != scene:
+            found.append(Duplicate(twin, scene, 0, 1.0))
+    return found
 
 
 def scene_groups(scenes: Iterable[str], duplicates: Sequence[Duplicate]) -> dict[str, str]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from defocus_ds.dataset.duplicates import Duplicate, scene_groups
 from defocus_ds.dataset.split import SPLITS, hash_fraction
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import ConfigError, DatasetError
 
-__all__ = ["SPLITS_NAME", "FrozenSplits", "freeze_splits", "read_splits", "splits_csv"]
+__all__ = [
+    "SPLITS_NAME",
+    "FrozenSplits",
+    "freeze_splits",
+    "grow_splits",
+    "read_splits",
+    "splits_csv",
+]
 
 SPLITS_NAME = "splits.csv"
 _COLUMNS = ("scene", "split", "group")
@@ -33,30 +41,29 @@ def freeze_splits(
     seed: int,
     test_share: float,
     val_share: float,
-    previous: Mapping[str, str] | None = None,
 ) -> FrozenSplits:
     """Give every group of scenes to one split.
 
     Groups are taken in the order of a hash: to test while they fit into its share of the crops,
-    to val likewise, the others to train.  With a previous release
-    its scenes keep their splits: new ones go to train, and a new one that is a near-duplicate of
-    a scene held out (val, test) is left out, so that the sets held out stay as they are.
+    to val likewise, the others to train.
 
     Args:
         crops: scene -> number of its crops, all levels together.
         groups: scene -> name of its group, see `defocus_ds.dataset.duplicates.scene_groups`.
         seed: of the hash.
-        test_share, val_share: shares of all crops.
-        previous: scene -> split in the release before.
+        test_share, val_share: shares of all crops, at most 1 together.
 
     Raises:
-        DatasetError: near-duplicates that the previous release has in different splits.
+        ConfigError: shares that are no shares.
     """
+    if not (test_share >= 0 and val_share >= 0 and test_share + val_share <= 1):
+        raise ConfigError(
+            f"test share {test_share:g}, val share {val_share:g}: give shares of at least 0 and at "
+            "most 1 together."
+        )
     members: dict[str, list[str]] = {}
     for scene in sorted(crops):
         members.setdefault(groups[scene], []).append(scene)
-    if previous is not None:
-        return _grown(members, previous)
     order = sorted(members, key=lambda name: (hash_fraction(seed, name), name))
     sizes = {name: sum(crops[scene] for scene in scenes) for name, scenes in members.items()}
     total = sum(sizes.values())
@@ -67,6 +74,51 @@ def freeze_splits(
         for name in _filled(left, sizes, share * total)[: len(left) - 1]:
             splits[name] = split
     return FrozenSplits({scene: splits[groups[scene]] for scene in sorted(crops)}, {})
+
+
+def grow_splits(
+    scenes: Iterable[str], duplicates: Sequence[Duplicate], *, previous: Mapping[str, str]
+) -> FrozenSplits:
+    """The splits of an earlier release for a dataset that has grown.
+
+    Scenes of that release keep their splits and new ones go to train.  A new one that is a
+    near-duplicate of a scene held out (val, test), directly or through others, is left out, so
+    that the sets held out stay what they are and nothing of them is trained on.
+
+    Args:
+        scenes: to release.
+        duplicates: among these and the scenes that were held out, whether they are still
+            released or not.
+        previous: scene -> split in the release before.
+
+    Raises:
+        DatasetError: near-duplicates that the previous release has in different splits.
+    """
+    wanted = set(scenes)
+    everyone = wanted | {name for pair in duplicates for name in (pair.one, pair.other)}
+    old = [pair for pair in duplicates if pair.one in previous and pair.other in previous]
+    for members in _members(scene_groups(everyone & previous.keys(), old)):
+        if len({previous[scene] for scene in members}) > 1:
+            named = ", ".join(f"{scene} ({previous[scene]})" for scene in members)
+            raise DatasetError(
+                f"the previous release leaks: near-duplicates in different splits: {named}. "
+                "Leave one out with a review, or release without --previous."
+            )
+    splits: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    for members in _members(scene_groups(everyone, duplicates)):
+        held_out = next((s for s in members if previous.get(s, "train") != "train"), None)
+        for scene in members:
+            if scene not in wanted:
+                continue
+            if scene in previous:
+                splits[scene] = previous[scene]
+            elif held_out is None:
+                splits[scene] = "train"
+            else:
+                split = previous[held_out]
+                left_out[scene] = f"leak: a near-duplicate of {held_out}, held out for {split}"
+    return FrozenSplits(dict(sorted(splits.items())), dict(sorted(left_out.items())))
 
 
 def splits_csv(by_scene: Mapping[str, str], groups: Mapping[str, str]) -> str:
@@ -124,26 +176,9 @@ def _filled(order: Sequence[str], sizes: Mapping[str, int], target: float) -> li
     return taken
 
 
-def _grown(members: Mapping[str, list[str]], previous: Mapping[str, str]) -> FrozenSplits:
-    """The previous splits, and new scenes where they leak nothing."""
-    splits: dict[str, str] = {}
-    left_out: dict[str, str] = {}
-    for scenes in members.values():
-        known = {scene: previous[scene] for scene in scenes if scene in previous}
-        if len(set(known.values())) > 1:
-            named = ", ".join(f"{scene} ({split})" for scene, split in known.items())
-            raise DatasetError(
-                f"the previous release leaks: near-duplicates in different splits: {named}. "
-                "Leave one out with a review, or release without --previous."
-            )
-        held_out = next((s for s in known.items() if s[1] != "train"), None)
-        for scene in scenes:
-            if scene in known:
-                splits[scene] = known[scene]
-            elif held_out is None:
-                splits[scene] = "train"
-            else:
-                left_out[scene] = (
-                    f"leak: a near-duplicate of {held_out[0]}, held out for {held_out[1]}"
-                )
-    return FrozenSplits(dict(sorted(splits.items())), dict(sorted(left_out.items())))
+def _members(groups: Mapping[str, str]) -> list[list[str]]:
+    """The scenes of each group, sorted."""
+    members: dict[str, list[str]] = {}
+    for scene, name in groups.items():
+        members.setdefault(name, []).append(scene)
+    return [sorted(scenes) for scenes in members.values()]

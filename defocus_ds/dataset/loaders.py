@@ -41,8 +41,8 @@ def load_crops(root: Path | str, *, level: str, split: str, check: bool = False)
         check: compare every crop's pixels with its SHA-256 when it is read.
 
     Returns:
-        A sequence of `defocus_ds.frames.Crop`.  It opens no file until it is indexed, pickles
-        small, and reopens its files in every process that it is sent or forked to.
+        A sequence of `defocus_ds.frames.Crop`.  It reads the end of every shard to count the rows,
+        keeps none open, pickles small, and opens its files in every process that indexes it.
 
     Raises:
         DatasetError: the level or split is absent, a shard is missing, damaged or of another

@@ -144,7 +144,12 @@ def plan_from_images(
 
 
 def plan_from_manifest(
-    path: Path, pairs: Sequence[BuiltPair], left_out: Sequence[LeftOut], *, level: Level
+    path: Path,
+    pairs: Sequence[BuiltPair],
+    left_out: Sequence[LeftOut],
+    *,
+    level: Level,
+    part: tuple[str, int, int] | None = None,
 ) -> CropPlan:
     """Exactly the rows of a manifest.
 
@@ -153,6 +158,7 @@ def plan_from_manifest(
         pairs: kept pairs of the dataset that holds the images.
         left_out: its other pairs.
         level: which must be the manifest's.
+        part: (split, start, stop) of the only rows to plan, counted within the split.
 
     Raises:
         DatasetError: damaged manifest, another level, a scene that the dataset lacks, an image
@@ -163,6 +169,9 @@ def plan_from_manifest(
     levels = {name for (name,) in distinct(table, "level")}
     if levels - {level.value} or record.get("level") != level.value:
         raise DatasetError(f"{path}: rows of level {record.get('level')}; use --level with it.")
+    if part is not None:
+        split, start, stop = part
+        table = table.filter(pc.equal(table.column("split"), split)).slice(start, stop - start)
     by_scene = {built.pair.scene: built for built in pairs}
     why = {item.pair.scene: "; ".join(item.reasons) for item in left_out}
     planned, problems = [], []

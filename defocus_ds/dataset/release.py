@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,40 +13,31 @@ from defocus_ds.dataset.checksums import write_sums
 from defocus_ds.dataset.croissant import CROISSANT_NAME, croissant
 from defocus_ds.dataset.duplicates import (
     Duplicate,
+    equal_images,
     find_duplicates,
     scene_features,
     scene_groups,
 )
-from defocus_ds.dataset.folders import replaced_folder
+from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.frozen import (
     SPLITS_NAME,
     FrozenSplits,
     freeze_splits,
+    grow_splits,
     read_splits,
     splits_csv,
 )
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
-from defocus_ds.dataset.pairs import built_pairs, image_hashes
 from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.dataset.release_card import card, citation
 from defocus_ds.dataset.release_facts import RELEASE_NAME, About, release_facts
+from defocus_ds.dataset.release_levels import level_crops
 from defocus_ds.dataset.release_shards import LevelCrops, write_level
-from defocus_ds.dataset.review import Review, read_review
-from defocus_ds.dataset.shards import (
-    MANIFEST_NAME,
-    MANIFEST_SCHEMA,
-    crop_record,
-    has_crops,
-)
-from defocus_ds.dataset.stale import stale_levels
+from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.steps import Progress, Steps
-from defocus_ds.dataset.tables import (
-    read_table,
-)
-from defocus_ds.errors import DatasetError
-from defocus_ds.frames import BLURRED_LEVELS, Level
+from defocus_ds.errors import DatasetError, InputError
+from defocus_ds.frames import Level
 from defocus_ds.store import inside, sha256_bytes, sha256_file, write_bytes, write_json
-from defocus_ds.wording import command_line
 
 __all__ = ["ReleaseReport", "release"]
 
@@ -103,126 +94,121 @@ def release(
 
     Raises:
         DatasetError: not a built dataset, no crops, crops of an earlier build, a damaged shard,
-            ``out`` exists, or splits of the previous release that leak.
+            ``out`` exists or lies in the dataset, or splits of the previous release that leak.
+        InputError: shares or a seed beside ``previous``.
+        ConfigError: shares that are no shares.
     """
+    from defocus_ds.pipeline.journal import refuse_unfinished
+
     root, out = Path(dataset), Path(out)
-    if out.exists():
-        raise DatasetError(
-            f"{out}: exists. A release is frozen; give a new folder, and --previous {out} to keep "
-            "its splits."
+    _refuse_place(root, out)
+    if previous is not None and (test_share is not None or val_share is not None or seed):
+        raise InputError(
+            "--previous keeps its splits; leave out --test-share, --val-share and --seed."
         )
+    refuse_unfinished(root)
     info = read_info(root)
-    tile = config_from_dict(info["config"]).tile
-    rows = read_scenes(root / SCENES_NAME)
-    decided = None if review is None else read_review(review)
-    chosen, left_out = _levels(root, rows, levels, decided)
-    counts: Counter[str] = Counter()
-    for item in chosen:
-        counts.update(item.crops)
-    step = Steps(progress, 2 * len(counts) + counts.total())
-    duplicates = _duplicates(root, rows, sorted(counts), step)
-    groups = scene_groups(counts, duplicates)
-    splits = freeze_splits(
-        counts,
-        groups,
-        seed=seed,
-        test_share=tile.test_share if test_share is None else test_share,
-        val_share=tile.val_share if val_share is None else val_share,
-        previous=None if previous is None else read_splits(previous),
-    )
-    left_out |= splits.left_out
-    table = splits_csv(splits.by_scene, groups)
-    with replaced_folder(out) as fresh:
-        crops = {
-            item.level.value: write_level(
-                fresh / "crops" / item.level.value,
-                item,
-                splits.by_scene,
-                splits_digest=sha256_bytes(table.encode()),
-                step=step,
+    before = {} if previous is None else read_splits(previous)
+    with only_writer(root):
+        rows = read_scenes(root / SCENES_NAME)
+        decided = None if review is None else read_review(review)
+        chosen, left_out = level_crops(root, rows, names=levels, review=decided)
+        counts: Counter[str] = Counter()
+        for item in chosen:
+            counts.update(item.crops)
+        # scenes held out before must be compared too, whether they are released again or not
+        held_out = {scene for scene, split in before.items() if split != "train"}
+        sharp = _sharp_images(rows, counts.keys() | held_out)
+        step = Steps(progress, 2 * len(sharp) + counts.total())
+        duplicates = _duplicates(root, sharp, step)
+        groups = scene_groups(sharp, duplicates)
+        if previous is None:
+            tile = config_from_dict(info["config"]).tile
+            splits = freeze_splits(
+                counts,
+                groups,
+                seed=seed,
+                test_share=tile.test_share if test_share is None else test_share,
+                val_share=tile.val_share if val_share is None else val_share,
             )
-            for item in chosen
-        }
-        facts = release_facts(
-            info,
-            [row for row in rows if row["scene"] in splits.by_scene],
-            about=about,
-            crops=crops,
-            splits=splits.by_scene,
-            duplicates=duplicates,
-            left_out=left_out,
-            seed=seed,
-            review=None if decided is None else decided.sha256,
-        )
-        write_bytes(fresh / SPLITS_NAME, table.encode())
-        write_json(fresh / RELEASE_NAME, facts)
-        write_bytes(fresh / "README.md", card(facts).encode())
-        write_bytes(fresh / "CITATION.cff", citation(facts).encode())
-        shards = {p.relative_to(fresh).as_posix(): p for p in fresh.glob("crops/*/*-of-*.parquet")}
-        digests = {name: sha256_file(path) for name, path in shards.items()}
-        sizes = {name: path.stat().st_size for name, path in shards.items()}
-        write_json(fresh / CROISSANT_NAME, croissant(facts, digests=digests, sizes=sizes))
-        write_sums(fresh, digests)
+        else:
+            splits = grow_splits(counts, duplicates, previous=before)
+        left_out |= splits.left_out | _without_crops(chosen, splits)
+        chosen = [item for item in chosen if item.crops.keys() & splits.by_scene.keys()]
+        if not chosen:
+            raise DatasetError(f"{root}: no crop is left to release.")
+        table = splits_csv(splits.by_scene, groups)
+        with replaced_folder(out) as fresh:
+            crops = {
+                item.level.value: write_level(
+                    fresh / "crops" / item.level.value,
+                    item,
+                    splits.by_scene,
+                    without=splits.left_out.keys(),
+                    splits_digest=sha256_bytes(table.encode()),
+                    step=step,
+                )
+                for item in chosen
+            }
+            facts = release_facts(
+                info,
+                list(_released_rows(rows, chosen, splits)),
+                about=about,
+                crops=crops,
+                splits=splits.by_scene,
+                duplicates=duplicates,
+                left_out=left_out,
+                seed=seed if previous is None else None,
+                review=decided.sha256 if decided else chosen[0].record.get("review"),
+            )
+            write_bytes(fresh / SPLITS_NAME, table.encode())
+            _describe(fresh, facts)
     return ReleaseReport(
         out,
         crops,
         dict(Counter(splits.by_scene.values())),
         tuple(duplicates),
         left_out,
-        tuple(_notes(previous, splits, crops)),
+        tuple(_notes(previous, before, sharp, splits, crops)),
     )
 
 
-def _levels(
-    root: Path,
-    rows: Sequence[Mapping[str, Any]],
-    names: Sequence[str] | None,
-    review: Review | None,
-) -> tuple[list[LevelCrops], dict[str, str]]:
-    """The levels to release, and the pairs left out of them."""
-    folders = {level: root / "crops" / level.value for level in BLURRED_LEVELS}
-    there = [level for level in BLURRED_LEVELS if has_crops(folders[level])]
-    asked = [level for level in BLURRED_LEVELS if level.value in names] if names else there
-    missing = [level.value for level in asked if level not in there]
-    if missing or not asked:
-        again = command_line("crop", root, "--level", (missing or ["low"])[0])
-        raise DatasetError(f"{root}: no crops of {', '.join(missing) or 'any level'}. Run {again}")
-    if stale := [level.value for level in asked if level.value in stale_levels(root)]:
-        again = command_line("crop", root, "--level", stale[0])
-        raise DatasetError(f"{root}: the {stale[0]} crops are of an earlier build. Run {again}")
-    found: list[LevelCrops] = []
-    left_out: dict[str, str] = {}
-    for level in asked:
-        pairs, others = built_pairs(root, rows, level)
-        if review is not None:
-            pairs, others = review.applied(pairs, others)
-        left_out |= {str(item.pair): "; ".join(item.reasons) for item in others}
-        path = folders[level] / MANIFEST_NAME
-        table = read_table(path, MANIFEST_SCHEMA)
-        images = {built.pair.scene: image_hashes(built) for built in pairs}
-        crops = Counter(table.column("scene").to_pylist())
-        found.append(
-            LevelCrops(
-                level,
-                folders[level],
-                {scene: count for scene, count in crops.items() if scene in images},
-                images,
-                crop_record(path, table.schema.metadata),
-            )
-        )
-    if not any(item.crops for item in found):
-        raise DatasetError(f"{root}: the review leaves no crop.")
-    return found, left_out
+def _describe(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Everything that is written from the facts, and the checksums."""
+    write_json(folder / RELEASE_NAME, facts)
+    write_bytes(folder / "README.md", card(facts).encode())
+    write_bytes(folder / "CITATION.cff", citation(facts).encode())
+    shards = {p.relative_to(folder).as_posix(): p for p in folder.glob("crops/*/*-of-*.parquet")}
+    digests = {name: sha256_file(path) for name, path in shards.items()}
+    sizes = {name: path.stat().st_size for name, path in shards.items()}
+    write_json(folder / CROISSANT_NAME, croissant(facts, digests=digests, sizes=sizes))
+    write_sums(folder, digests)
 
 
-def _duplicates(
-    root: Path, rows: Sequence[Mapping[str, Any]], scenes: Sequence[str], step: Steps
-) -> list[Duplicate]:
+def _without_crops(chosen: Sequence[LevelCrops], splits: FrozenSplits) -> dict[str, str]:
+    """Kept pairs of which no crop is released."""
+    return {
+        f"{scene}/{item.level}": "crops: none passed, or a review left the pair out"
+        for item in chosen
+        for scene in sorted(item.images.keys() - item.crops.keys() - splits.left_out.keys())
+    }
+
+
+def _sharp_images(
+    rows: Sequence[Mapping[str, Any]], scenes: Collection[str]
+) -> dict[str, Mapping[str, Any]]:
+    """Scene -> the row of its sharp image, where there is one."""
+    return {
+        row["scene"]: row
+        for row in rows
+        if row["level"] == Level.SHARP.value and row["image"] and row["scene"] in scenes
+    }
+
+
+def _duplicates(root: Path, sharp: Mapping[str, Mapping[str, Any]], step: Steps) -> list[Duplicate]:
     """Near-duplicates among the scenes, by their sharp images."""
-    sharp = {row["scene"]: row for row in rows if row["level"] == Level.SHARP.value}
     features = {}
-    for scene in scenes:
-        row = sharp[scene]
+    for scene, row in sorted(sharp.items()):
         luma = read_luma(
             inside(root, row["image"]),
             size=(row["width"], row["height"]),
@@ -230,19 +216,55 @@ def _duplicates(
         )
         features[scene] = scene_features(luma)
         step(f"looked at {scene}")
-    return find_duplicates(features, progress=lambda _done, _total, name: step(f"compared {name}"))
+    found = find_duplicates(features, progress=lambda _done, _total, name: step(f"compared {name}"))
+    known = {(pair.one, pair.other) for pair in found}
+    same = equal_images({scene: row["image_sha256"] for scene, row in sharp.items()})
+    return found + [pair for pair in same if (pair.one, pair.other) not in known]
+
+
+def _released_rows(
+    rows: Sequence[Mapping[str, Any]], chosen: Sequence[LevelCrops], splits: FrozenSplits
+) -> Iterator[Mapping[str, Any]]:
+    """Rows of the captures that the released crops are cut from."""
+    released = {item.level.value: item.crops.keys() & splits.by_scene.keys() for item in chosen}
+    released[Level.SHARP.value] = {scene for scenes in released.values() for scene in scenes}
+    return (row for row in rows if row["scene"] in released.get(row["level"], ()))
+
+
+def _refuse_place(root: Path, out: Path) -> None:
+    if out.exists():
+        raise DatasetError(
+            f"{out}: exists. A release is frozen; give a new folder, and --previous {out} to keep "
+            "its splits."
+        )
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DatasetError(f"{out}: lies in the dataset. Give a folder beside it.")
 
 
 def _notes(
-    previous: Path | None, splits: FrozenSplits, crops: Mapping[str, Mapping[str, int]]
+    previous: Path | None,
+    before: Mapping[str, str],
+    sharp: Mapping[str, Any],
+    splits: FrozenSplits,
+    crops: Mapping[str, Mapping[str, int]],
 ) -> Iterator[str]:
+    gone = sorted(before.keys() - splits.by_scene.keys())
+    if gone:
+        yield f"{len(gone)} of the scenes of {previous} are not released again: {_few(gone)}."
+    if unseen := [scene for scene in gone if before[scene] != "train" and scene not in sharp]:
+        yield (
+            f"{len(unseen)} of them were held out and have no image any more: what is a "
+            f"near-duplicate of them cannot be found and may be in train: {_few(unseen)}."
+        )
     if previous is not None:
-        gone = sorted(set(read_splits(previous)) - set(splits.by_scene))
-        if gone:
-            yield (
-                f"{len(gone)} of the scenes of {previous} are no longer there: "
-                f"{', '.join(gone[:5])}{', ...' if len(gone) > 5 else ''}."
-            )
+        yield (
+            "the splits are those of the previous release; its crops are the same only where "
+            "images and tiling are: see `defocus-ds diff`."
+        )
     for level, counts in crops.items():
         if "test" not in counts:
             yield f"no {level} crop is in test; more scenes give it some."
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import statistics
 from collections import Counter
@@ -33,7 +34,7 @@ class About:
         url: where it is published; empty where it is not.
 
     Raises:
-        ConfigError: an empty or overlong name, licence or author, or none of these.
+        ConfigError: an empty or overlong name, licence or author, none of these, or no date.
     """
 
     name: str
@@ -50,6 +51,8 @@ class About:
         for key, text in named:
             if not text.strip() or len(text) > _TEXT or not text.isprintable():
                 raise ConfigError(f"{key} {text[:40]!r}: give one line of 1 to {_TEXT} characters.")
+        if self.date and not _is_date(self.date):
+            raise ConfigError(f"date {self.date!r}: give YYYY-MM-DD.")
         if not all(c.isalnum() or c in "-.+" for c in self.licence):
             raise ConfigError(
                 f"licence {self.licence!r}: give an SPDX identifier such as CC-BY-4.0."
@@ -65,20 +68,20 @@ def release_facts(
     splits: Mapping[str, str],
     duplicates: Sequence[Duplicate],
     left_out: Mapping[str, str],
-    seed: int,
+    seed: int | None,
     review: str | None,
 ) -> dict[str, Any]:
     """The contents of release.json; the card and the citation are written from it.
 
     Args:
         info: dataset.json.
-        rows: of scenes.parquet, of the released scenes.
+        rows: of scenes.parquet, of the released captures.
         about: what a person says.
         crops: level -> split -> crops.
         splits: scene -> split.
         duplicates: near-duplicate scenes.
         left_out: scene or pair -> why.
-        seed: of the splits.
+        seed: of the splits; None where they are those of a previous release.
         review: SHA-256 of the review.csv that was obeyed.
     """
     return {
@@ -101,6 +104,13 @@ def release_facts(
     }
 
 
+def _is_date(text: str) -> bool:
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def _texts(row: Mapping[str, Any], *names: str) -> list[str]:
     return [row[name] for name in names if row[name]]
 
@@ -112,8 +122,8 @@ def _counted(texts: Iterable[str | None]) -> dict[str, int]:
 
 
 def _level(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]:
-    """Figures over the kept pairs of a level."""
-    kept = [row for row in rows if row["level"] == level and row["verdict"] == "keep"]
+    """Figures over the pairs of a level."""
+    kept = [row for row in rows if row["level"] == level]
     before, after = [], []
     for row in kept:
         difference = json.loads(row["colour"] or "{}").get("ciede2000") or {}

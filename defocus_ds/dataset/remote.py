@@ -12,7 +12,7 @@ __all__ = ["filesystem_of", "is_url", "remote_shards"]
 
 _MAX_BYTES = 1 << 28
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|[a-z0-9+.-]+::")
-_LINE = re.compile(r"[0-9a-f]{64} [ *]((?:crops/)?([\w-]+)/(\w+)-(\d{5})-of-(\d{5})\.parquet)")
+_LINE = re.compile(r"[0-9a-f]{64} [ *]((?:crops/)?(\w[\w.-]*)/(\w+)-(\d{5})-of-(\d{5})\.parquet)")
 _INSTALL = "pip install fsspec (for http also aiohttp, for s3 s3fs)"
 
 
@@ -59,8 +59,9 @@ def remote_shards(root: str, *, level: str, split: str) -> list[str]:
     try:
         with filesystem.open(path, "rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise DatasetError(f"{root}/{SUMS_NAME}: cannot be read ({error}).") from error
+    except Exception as error:  # of any library behind fsspec; those of http are no OSError
+        reason = str(error) or type(error).__name__
+        raise DatasetError(f"{root}/{SUMS_NAME}: cannot be read ({reason}).") from error
     if len(data) > _MAX_BYTES:
         raise DatasetError(f"{root}/{SUMS_NAME}: more than {_MAX_BYTES} bytes.")
     found = [

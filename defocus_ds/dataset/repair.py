@@ -19,13 +19,15 @@ from defocus_ds.dataset.pairs import BuiltPair, built_pairs
 from defocus_ds.dataset.plan import plan_from_manifest
 from defocus_ds.dataset.shards import (
     MANIFEST_NAME,
+    MANIFEST_SCHEMA,
     ShardWriter,
     crop_metadata,
     shard_counts,
 )
 from defocus_ds.dataset.steps import Progress, Steps
+from defocus_ds.dataset.tables import read_table
 from defocus_ds.errors import DatasetError
-from defocus_ds.frames import BLURRED_LEVELS, Level
+from defocus_ds.frames import BLURRED_LEVELS
 from defocus_ds.store import sha256_file
 
 __all__ = ["RepairReport", "repair_shards"]
@@ -105,15 +107,19 @@ def _rebuild(root: Path, name: str, sums: Mapping[str, str], images: _Images) ->
         raise DatasetError(f"{SUMS_NAME} has no line for it; it is no shard of this dataset.")
     target = root / name
     chosen = next(known for known in BLURRED_LEVELS if known.value == level)
-    record, rows = _rows(target.parent / MANIFEST_NAME, chosen, split, images)
-    sizes = shard_counts(len(rows))
+    manifest = target.parent / MANIFEST_NAME
+    splits = read_table(manifest, MANIFEST_SCHEMA).column("split").to_pylist()
+    sizes = shard_counts(splits.count(split))
     if len(sizes) != int(total) or int(index) >= len(sizes):
         raise DatasetError(f"the manifest has rows for {len(sizes)} shards of {split}.")
-    start = sum(sizes[: int(index)])
+    start, stop = sum(sizes[: int(index)]), sum(sizes[: int(index) + 1])
+    pairs, left_out = built_pairs(images.root, images.rows, chosen)
+    plan = plan_from_manifest(manifest, pairs, left_out, level=chosen, part=(split, start, stop))
+    rows = [(one.built, row) for one in plan.pairs for row in one.rows.to_pylist()]
     with tempfile.TemporaryDirectory(prefix=".repair-", dir=target.parent) as folder:
-        part = rows[start : start + sizes[int(index)]]
-        with ShardWriter.opened(Path(folder), {split: len(part)}, crop_metadata(record)) as shards:
-            for whole in _cut(part):
+        about = crop_metadata(plan.record)
+        with ShardWriter.opened(Path(folder), {split: len(rows)}, about) as shards:
+            for whole in _cut(rows):
                 shards.write(whole)
         (fresh,) = Path(folder).iterdir()
         if (found := sha256_file(fresh)) != sums[name]:
@@ -124,21 +130,6 @@ def _rebuild(root: Path, name: str, sums: Mapping[str, str], images: _Images) ->
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         fresh.replace(target)
-
-
-def _rows(
-    manifest: Path, level: Level, split: str, images: _Images
-) -> tuple[dict[str, Any], list[tuple[BuiltPair, dict[str, Any]]]]:
-    """The record of a level and the rows of one split, each with its pair."""
-    pairs, left_out = built_pairs(images.root, images.rows, level)
-    plan = plan_from_manifest(manifest, pairs, left_out, level=level)
-    rows = [
-        (planned.built, row)
-        for planned in plan.pairs
-        for row in planned.rows.to_pylist()
-        if row["split"] == split
-    ]
-    return plan.record, rows
 
 
 def _cut(rows: Sequence[tuple[BuiltPair, dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -118,7 +118,8 @@ def open_table(path: Path | str, schema: Any) -> Any:
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # a text that is stored once for a million rows must not be copied a million times
         return pq.ParquetFile(source, metadata=metadata, read_dictionary=texts, **limits)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except Exception as error:
+        _raise_unless_damage(error, path)
         raise DatasetError(f"{path}: not a readable Parquet file ({_one_line(error)}).") from error
 
 
@@ -153,7 +154,8 @@ def read_group(file: Any, group: int, *, path: Path | str, schema: Any) -> Any:
             columns.append(pa.chunked_array(chunks, field.type))
         table = pa.Table.from_arrays(columns, schema=_with_metadata_of(schema, file))
         table.validate(full=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except Exception as error:
+        _raise_unless_damage(error, path)
         raise DatasetError(f"{where} is damaged ({_one_line(error)}).") from error
     for field in schema:
         if not field.nullable and table.column(field.name).null_count:
@@ -180,6 +182,13 @@ def read_table(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Any:
         if not groups:
             return _with_metadata_of(schema, file).empty_table()
         return pa.concat_tables(groups)
+
+
+def _raise_unless_damage(error: Exception, path: Path | str) -> None:
+    """Pass on what is neither damage nor a server's failure, of which every kind has its own."""
+    damage = isinstance(error, OSError | ValueError | pa.ArrowException) or is_url(path)
+    if isinstance(error, DatasetError) or not damage:
+        raise error
 
 
 def _leaves(field: Any) -> list[str]:

@@ -31,7 +31,7 @@ from defocus_ds.report.pictures import (
     overview,
 )
 from defocus_ds.report.plots import shift_plot, trace_plot
-from defocus_ds.report.scene import ScenePictures, TilePictures
+from defocus_ds.report.scene import ScenePictures, TilePictures, overview_file, plot_file
 from defocus_ds.stages.tile import luma
 from defocus_ds.store import inside, read_json, write_bytes, write_json
 
@@ -131,14 +131,17 @@ def _limit(facts: Mapping[str, Any]) -> float | None:
 
 
 def _draw(scene: _Scene, dataset: Path, limit_px: float | None) -> ScenePictures:
-    """Write the scene's pictures unless they are there; the stamp is written last."""
+    """Write the scene's pictures unless they are there; the stamp is written last.
+
+    No checksum covers the stamp, and anyone can compute its digest: it is read as a stranger's.
+    """
     folder = dataset / "report" / scene.folder
     stamp = folder / "stamp.json"
     try:
         known = read_json(stamp)
         if known["digest"] == scene.digest:
-            return ScenePictures.from_record(known["pictures"])
-    except (DatasetError, KeyError, TypeError):
+            return ScenePictures.from_record(known["pictures"], folder=scene.folder)
+    except (DatasetError, KeyError, TypeError, RecursionError):
         pass
     shutil.rmtree(folder, ignore_errors=True)
     drawn = _draw_scene(scene, dataset, folder, limit_px)
@@ -166,7 +169,7 @@ def _draw_scene(
     for pair in scene.pairs:
         plots[pair.level] = {}
         for name, document in _plots(pair, limit_px).items():
-            file = f"{pair.level}-{name.replace(' ', '-')}.svg"
+            file = plot_file(pair.level, name)
             plots[pair.level][name] = file
             write_bytes(folder / file, document.encode())
     overviews: dict[str, str] = {}
@@ -178,7 +181,7 @@ def _draw_scene(
 
     if scene.sharp is not None:
         sharp = _read(dataset, scene.sharp)
-        overviews[Level.SHARP] = save("sharp.jpg", overview(sharp))
+        overviews[Level.SHARP] = save(overview_file(Level.SHARP), overview(sharp))
         tiles += choose_tiles(
             sharp,
             area=_common_area(scene, sharp),
@@ -190,7 +193,7 @@ def _draw_scene(
         if pair.image is None or scene.sharp is None:
             continue
         blurred = _read(dataset, pair.image)
-        overviews[pair.level] = save(f"{pair.level}.jpg", overview(blurred))
+        overviews[pair.level] = save(overview_file(pair.level), overview(blurred))
         drawn[pair.level] = [
             _draw_tile(folder, number, tile, pair, sharp=sharp, blurred=blurred)
             for number, tile in enumerate(tiles)
@@ -208,18 +211,19 @@ def _draw_tile(
     colours = None
     if pair.colour_map is not None:
         colours = colours_as_shot(own, pair.colour_map, transfer=pair.transfer)
-    stem = f"{pair.level}-{number}"
-    edges = f"{stem}-edges.png"
-    write_bytes(folder / edges, encode_png(edge_overlay(model, own)))
-    return TilePictures(
-        tile,
-        f"sharp-{number}.jpg",
-        _save(folder, f"{stem}.jpg", own),
-        _save(folder, f"{stem}-model.jpg", model),
-        edges,
-        None if before is None else _save(folder, f"{stem}-before.jpg", before),
-        None if colours is None else _save(folder, f"{stem}-colours.jpg", colours),
+    files = TilePictures.named(
+        tile, pair.level, number, before=before is not None, colours=colours is not None
     )
+    write_bytes(folder / files.edges, encode_png(edge_overlay(model, own)))
+    for name, picture in (
+        (files.blurred, own),
+        (files.model, model),
+        (files.before, before),
+        (files.colours, colours),
+    ):
+        if name is not None and picture is not None:
+            _save(folder, name, picture)
+    return files
 
 
 def _save(folder: Path, name: str, image: UInt8Image) -> str:

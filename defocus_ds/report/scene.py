@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any
+from typing import Any, Self
 
-from defocus_ds.frames import Level
+from defocus_ds.errors import DatasetError
+from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.report.figures import Figure
 from defocus_ds.report.pairs import PairView
 from defocus_ds.report.pictures import OVERVIEW_PX, Tile
 from defocus_ds.report.table import decision_buttons, verdict_label
 
-__all__ = ["PLOTS", "TILE", "ScenePictures", "TilePictures", "scene_section"]
+__all__ = [
+    "PLOTS",
+    "TILE",
+    "ScenePictures",
+    "TilePictures",
+    "overview_file",
+    "plot_file",
+    "scene_section",
+]
 
 # as they follow each other; `review` draws them under these names
 PLOTS = ("residual shift", "blur radius", "unexplained contrast", "registration metric")
+
+# no image of a dataset is as large
+_MOST_PX = 1_000_000
 
 # said under a plot, where its figures and those of the pair could be taken for each other
 _PLOT_NOTES = {
@@ -49,6 +61,20 @@ class TilePictures:
     before: str | None
     colours: str | None
 
+    @classmethod
+    def named(cls, tile: Tile, level: str, number: int, *, before: bool, colours: bool) -> Self:
+        """The files of a pair's tile; ``before`` and ``colours`` say whether it has these."""
+        stem = f"{level}-{number}"
+        return cls(
+            tile,
+            sharp=f"sharp-{number}.jpg",
+            blurred=f"{stem}.jpg",
+            model=f"{stem}-model.jpg",
+            edges=f"{stem}-edges.png",
+            before=f"{stem}-before.jpg" if before else None,
+            colours=f"{stem}-colours.jpg" if colours else None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ScenePictures:
@@ -60,13 +86,74 @@ class ScenePictures:
     plots: Mapping[str, Mapping[str, str]]
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> ScenePictures:
-        """Inverse of `dataclasses.asdict`; KeyError or TypeError when it is not one."""
-        tiles = {
-            level: [TilePictures(**{**entry, "tile": Tile(**entry["tile"])}) for entry in entries]
-            for level, entries in record["tiles"].items()
-        }
-        return cls(record["folder"], record["overviews"], tiles, record["plots"])
+    def from_record(cls, record: Any, *, folder: str) -> Self:
+        """Inverse of `dataclasses.asdict`; nothing that a record of others says is trusted.
+
+        Names of files are made here, not taken from the record; it may only agree with them.
+
+        Args:
+            record: parsed JSON.
+            folder: of the scene, which must be the record's.
+
+        Raises:
+            DatasetError: another folder, level, plot or file name than `report` writes, or a tile
+                that is none.
+        """
+        try:
+            made = cls(
+                folder,
+                {level: overview_file(level) for level in Level if level in record["overviews"]},
+                {
+                    level: [
+                        TilePictures.named(
+                            _tile_from(entry["tile"]),
+                            level,
+                            number,
+                            before=entry["before"] is not None,
+                            colours=entry["colours"] is not None,
+                        )
+                        for number, entry in enumerate(record["tiles"][level])
+                    ]
+                    for level in BLURRED_LEVELS
+                    if level in record["tiles"]
+                },
+                {
+                    level: {
+                        name: plot_file(level, name)
+                        for name in PLOTS
+                        if name in record["plots"][level]
+                    }
+                    for level in BLURRED_LEVELS
+                    if level in record["plots"]
+                },
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{folder}: no record of pictures ({error!r}).") from error
+        if asdict(made) != record:
+            raise DatasetError(f"{folder}: its record names other pictures than report draws.")
+        return made
+
+
+def overview_file(level: str) -> str:
+    """Name of the picture of a whole frame."""
+    return f"{level}.jpg"
+
+
+def plot_file(level: str, plot: str) -> str:
+    """Name of one of `PLOTS`."""
+    return f"{level}-{plot.replace(' ', '-')}.svg"
+
+
+def _tile_from(record: Mapping[str, Any]) -> Tile:
+    """TypeError or ValueError unless it has whole numbers, and words that can be written."""
+    tile = Tile(**record)
+    numbers = (tile.x, tile.y, tile.width, tile.height)
+    if not all(type(number) is int and 0 <= number <= _MOST_PX for number in numbers):
+        raise ValueError(f"a tile of {numbers}")
+    if not isinstance(tile.why, str):
+        raise TypeError("a tile that is shown for no reason")
+    tile.why.encode()
+    return tile
 
 
 def scene_section(
