@@ -19,9 +19,10 @@ from PIL import Image
 from scenes import textured
 
 from defocus_ds import load_crops
-from defocus_ds.dataset.importers import IMPORTERS, ImportOptions, import_images
+from defocus_ds.dataset import tables
+from defocus_ds.dataset.importers import IMPORTERS, ImportOptions, import_images, write
 from defocus_ds.dataset.importers.degradation import parse_degradation
-from defocus_ds.dataset.importers.listing import PairFiles, listed
+from defocus_ds.dataset.importers.listing import PairFiles, listed, splits_of
 from defocus_ds.dataset.shards import MANIFEST_SCHEMA
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.dataset.verify import verify
@@ -371,6 +372,77 @@ def test_nothing_half_made_stays(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_all_scenes_of_an_object_are_in_one_split(tmp_path: Path, seed: int) -> None:
+    tree = tmp_path / "tree"
+    for index, name in enumerate(("car2{}", "car2{}_crop", "more/Car2{}_small", "tea1{}")):
+        for code, radius in (("_original", 0), ("_lbc", 2)):
+            save(tree / f"{name.format(code)}.png", picture(index, radius=radius))
+    options = ImportOptions(size=64, seed=seed, test_share=0.5)
+    report = import_images("authors", tree, tmp_path / "out", options=options)
+    assert not report.refused
+    splits = {row["scene"]: row["split"] for row in rows(tmp_path / "out", "low")}
+    assert set(splits) == {"car2", "car2_crop", "Car2", "tea1"}
+    assert splits["car2"] == splits["car2_crop"] == splits["Car2"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equal_files_are_in_one_split(authors: Path, tmp_path: Path, seed: int) -> None:
+    for index in range(8):
+        save(tmp_path / f"sharp/{index}.png", picture(index % 2))
+    options = ImportOptions(size=64, per_image=2, seed=seed, test_share=0.4)
+    import_images("sharp", tmp_path / "sharp", tmp_path / "out", options=options)
+    splits = {r["scene"]: r["split"] for r in rows(tmp_path / "out", "average-5x5")}
+    for index in (0, 1):
+        assert len({splits[str(i)] for i in range(index, 8, 2)}) == 1
+    # tea and cup have a picture in common, cup and pot another
+    for name, index in (("tea", 0), ("cup", 0), ("cup_crop", 1), ("pot", 1), ("soda", 2)):
+        stem, _, rest = name.partition("_")
+        for code, radius in (("original", 0), ("lbc", 2)):
+            end = f"_{rest}" if rest else ""
+            save(tmp_path / f"names/{stem}_{code}{end}.png", picture(index, radius=radius))
+    options = ImportOptions(size=64, seed=seed, test_share=0.5)
+    import_images("authors", tmp_path / "names", tmp_path / "more", options=options)
+    splits = {row["scene"]: row["split"] for row in rows(tmp_path / "more", "low")}
+    assert len({splits[scene] for scene in ("tea", "cup", "cup_crop", "pot")}) == 1
+
+
+def test_an_image_without_a_twin_keeps_its_split(tmp_path: Path) -> None:
+    options = ImportOptions(seed=3, test_share=0.3, val_share=0.3)
+    alone = {f"{index:02}": [tmp_path / f"{index:02}.png"] for index in range(40)}
+    for index, (path,) in enumerate(alone.values()):
+        path.write_bytes(b"%02d" % index)
+    before = splits_of(alone, options)
+    assert set(before.values()) == {"train", "val", "test"}
+    (tmp_path / "twin.png").write_bytes(b"00")
+    after = splits_of(alone | {"twin": [tmp_path / "twin.png"]}, options)
+    assert after == before | {"twin": before["00"]}
+
+
+def test_a_file_in_two_splits_of_dpdd_is_refused(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name, index in (("train_c/{}/a", 0), ("test_c/{}/b", 0), ("train_c/{}/c", 1)):
+        for side, radius in (("target", 0), ("source", 3)):
+            save(tree / f"{name.format(side)}.png", picture(index, radius=radius))
+    report = import_images("dpdd", tree, tmp_path / "out", options=GRID)
+    assert report.crops == {"defocus": {"train": 6, "test": 6}}
+    assert report.refused == {
+        "train_c/target/a.png": "the same file as test_c/target/b.png, which is in test; "
+        "leave one of them out"
+    }
+
+
+def test_the_spool_has_no_limit_of_row_groups(
+    authors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 crops of a level are more than a file of 2 groups of 4 rows holds."""
+    import_images("authors", authors, tmp_path / "out", options=GRID)
+    monkeypatch.setattr(tables, "MAX_GROUPS", 2)
+    monkeypatch.setattr(write, "_GROUP_ROWS", 4)
+    import_images("authors", authors, tmp_path / "small", options=GRID)
+    assert files(tmp_path / "small") == files(tmp_path / "out")
+
+
 def test_an_existing_folder_is_refused(authors: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(DatasetError, match="exists"):
@@ -400,7 +472,7 @@ def test_options_out_of_range_and_of_another_kind(authors: Path, tmp_path: Path)
         {"blur": "disk:60", "size": 32},
     ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            ImportOptions(**wrong)  # type: ignore[arg-type]
+            ImportOptions(**wrong)
     with pytest.raises(InputError, match="per_image = 3: authors does not use it, only sharp"):
         import_images("authors", authors, tmp_path / "out", options=ImportOptions(per_image=3))
     with pytest.raises(InputError, match="one of authors, dpdd, realdof, sharp"):

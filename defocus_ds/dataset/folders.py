@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -60,34 +61,103 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     """A new, empty folder beside ``target`` that takes its place if the block succeeds.
 
     Every file is flushed to disk first.  Interrupted before the exchange, ``target`` is as it
-    was; the half-made folder, whose name starts with ``.tmp-``, is removed by the next run.
+    was; the half-made folder, whose name starts with ``.tmp-``, is removed by the next run.  The
+    half-made folder of a run that is still at work is locked, and left alone; where the file
+    system cannot lock folders, all are.
+
     Where the system cannot exchange two folders in one step, the old one is renamed away first,
-    and an interruption between the two renames leaves it as ``.old-<name>``, which the next run
-    puts back.
+    and an interruption between the two renames leaves it as ``.old-<name>`` beside the half-made
+    folder, which the next run puts back.  An ``.old-<name>`` of another origin is not touched.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    old = target.with_name(f".old-{target.name}")
-    if old.exists() and not target.exists():
-        old.rename(target)
-    for leftover in target.parent.glob(f".tmp-{target.name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
-    fresh.chmod(0o755)
+    _clean_up(target)
+    fresh, lock = _locked_folder(target)
     try:
+        fresh.chmod(0o755)
         yield fresh
         for path in [*fresh.rglob("*"), fresh]:
             _flush(path)
-        if not target.exists():
-            fresh.rename(target)
-        elif not _exchange(fresh, target):
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-            fresh.rename(target)
+        _take_place(fresh, target)
         _flush(target.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        os.close(lock)
+
+
+def _clean_up(target: Path) -> None:
+    """Remove what dead runs for this target left, and put back what one of them renamed away."""
+    # the characters of mkdtemp: without a dash, so no folder of a longer name is meant
+    ours = re.compile(rf"\.tmp-{re.escape(target.name)}-[a-z0-9_]{{1,8}}")
+    old = _set_aside(target)
+    for leftover in list(target.parent.iterdir()):
+        if not ours.fullmatch(leftover.name):
+            continue
+        try:
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(leftover, descriptor):
+                if old.is_dir() and not target.exists():
+                    old.rename(target)
+                shutil.rmtree(leftover, ignore_errors=True)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+def _locked_folder(target: Path) -> tuple[Path, int]:
+    """A new folder for the target, and the descriptor that holds its lock."""
+    while True:
+        fresh = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
+        descriptor = os.open(fresh, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # another run took it for a leftover before it was locked
+            os.close(descriptor)
+            continue
+        except OSError:
+            # no locks for folders here, so nobody can take it for a leftover either
+            return fresh, descriptor
+        if _is_at(fresh, descriptor):
+            return fresh, descriptor
+        os.close(descriptor)
+
+
+def _take_place(fresh: Path, target: Path) -> None:
+    """Rename the new folder to the target; the old one is then at ``fresh``, or nowhere."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    if _exchange(fresh, target):
+        return
+    old = _set_aside(target)
+    if os.path.lexists(old):
+        old = Path(tempfile.mkdtemp(prefix=f"{old.name}-", dir=target.parent))
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except BaseException:
+        if not target.exists():
+            old.rename(target)
+        raise
+    # a death while it is removed then leaves a name that the next run cleans up
+    old.rename(fresh)
+
+
+def _set_aside(target: Path) -> Path:
+    return target.with_name(f".old-{target.name}")
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open folder is still the one of this name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _exchange(one: Path, other: Path) -> bool:

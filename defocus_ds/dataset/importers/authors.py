@@ -27,7 +27,8 @@ def list_authors(root: Path, options: ImportOptions) -> Listing:
     """The pairs below a folder, by name: a scene is the images of one folder, object and ending.
 
     A scene needs its sharp image and at least one blurred one.  It is called by its object, and
-    by object and ending where the folder has the object with several endings.
+    by object and ending where the folder has the object with several endings.  All scenes of an
+    object, and of objects with an equal sharp file, are in one split.
 
     Args:
         root: searched with its subfolders.
@@ -55,7 +56,9 @@ def list_authors(root: Path, options: ImportOptions) -> Listing:
         if level is Level.SHARP:
             written[key] = written_object, rest
     endings = Counter(key[:2] for key in found)
-    scenes: dict[str, list[tuple[Level, Path, Path]]] = defaultdict(list)
+    shown: list[tuple[str, str, Level, Path, Path]] = []
+    things: dict[str, str] = {}
+    sharps: dict[str, list[Path]] = defaultdict(list)
     for key, images in found.items():
         if Level.SHARP not in images:
             for name, _ in images.values():
@@ -67,13 +70,17 @@ def list_authors(root: Path, options: ImportOptions) -> Listing:
         thing, rest = written[key]
         scene = thing + rest if endings[key[:2]] > 1 else thing
         sharp = images[Level.SHARP][1]
-        scenes[scene] += [
-            (level, sharp, path) for level, (_, path) in images.items() if level is not Level.SHARP
+        # one object, in whatever case and folder: its name as written first decides the split
+        things[key[1]] = min(thing, things.get(key[1], thing))
+        sharps[key[1]].append(sharp)
+        shown += [
+            (scene, key[1], level, sharp, path)
+            for level, (_, path) in images.items()
+            if level is not Level.SHARP
         ]
-    splits = splits_of(scenes, options)
+    splits = splits_of({name: sharps[folded] for folded, name in things.items()}, options)
     pairs = [
-        PairFiles(scene, splits[scene], level.value, sharp, blurred)
-        for scene, images in scenes.items()
-        for level, sharp, blurred in images
+        PairFiles(scene, splits[things[folded]], level.value, sharp, blurred)
+        for scene, folded, level, sharp, blurred in shown
     ]
     return listed(root, pairs, refused)

@@ -9,6 +9,7 @@ from defocus_ds.dataset.importers.listing import (
     ImportOptions,
     Listing,
     PairFiles,
+    apart,
     image_files,
     listed,
 )
@@ -24,6 +25,8 @@ LEVEL = "defocus"
 def list_dpdd(root: Path, options: ImportOptions) -> Listing:
     """The pairs of each split, ``source`` (blurred) and ``target`` (sharp) by equal names.
 
+    A sharp file that is in two splits, under whatever names, stays in test before val, and in val
+    before train; elsewhere it is refused.
     The folders of the two views of a dual-pixel sensor, ``train_l`` and so on, are not read.
 
     Args:
@@ -45,7 +48,7 @@ def list_dpdd(root: Path, options: ImportOptions) -> Listing:
         pairs += pairs_by_name(
             root, folder, split=split, level=options.level or LEVEL, refused=refused
         )
-    return listed(root, pairs, refused)
+    return apart(root, listed(root, pairs, refused))
 
 
 def pairs_by_name(

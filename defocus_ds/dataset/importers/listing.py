@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from defocus_ds.config import TileConfig
 from defocus_ds.dataset.importers.degradation import Degradation, parse_degradation
-from defocus_ds.dataset.split import assign_splits
+from defocus_ds.dataset.importers.twins import grouped, twin_digests
+from defocus_ds.dataset.split import SPLITS, assign_splits
 from defocus_ds.errors import ConfigError, DatasetError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Importer",
     "Listing",
     "PairFiles",
+    "apart",
     "image_files",
     "listed",
     "splits_of",
@@ -162,11 +164,47 @@ def listed(root: Path, pairs: Iterable[PairFiles], refused: dict[str, str]) -> L
     return Listing(tuple(kept), {_shown(key): why for key, why in sorted(refused.items())})
 
 
-def splits_of(scenes: Iterable[str], options: ImportOptions) -> dict[str, str]:
-    """Scene -> split by a hash of its name, as `crop` splits a built dataset."""
-    return assign_splits(
-        scenes, seed=options.seed, test_share=options.test_share, val_share=options.val_share
+def apart(root: Path, listing: Listing) -> Listing:
+    """The listing without sharp images that are in another split too, under whatever name.
+
+    Of splits that a tree gives, test keeps its images before val, and val before train.
+    """
+    digests = twin_digests(pair.sharp for pair in listing.pairs)
+    owner: dict[str, PairFiles] = {}
+    for pair in sorted(listing.pairs, key=lambda p: -SPLITS.index(p.split)):
+        if pair.sharp in digests:
+            owner.setdefault(digests[pair.sharp], pair)
+    kept: list[PairFiles] = []
+    refused = dict(listing.refused)
+    for pair in listing.pairs:
+        twin = owner.get(digests.get(pair.sharp, ""), pair)
+        if twin.split == pair.split:
+            kept.append(pair)
+            continue
+        other = _shown(twin.sharp.relative_to(root).as_posix())
+        refused[_shown(pair.sharp.relative_to(root).as_posix())] = (
+            f"the same file as {other}, which is in {twin.split}; leave one of them out"
+        )
+    return Listing(tuple(kept), dict(sorted(refused.items())))
+
+
+def splits_of(images: Mapping[str, Iterable[Path]], options: ImportOptions) -> dict[str, str]:
+    """Name -> split by a hash of the name, as `crop` splits a built dataset.
+
+    Names with equal files are in one split, that of the first of them.
+
+    Args:
+        images: name, of a scene or of what several scenes show -> its sharp files.
+        options: seed and shares.
+    """
+    first = grouped(images)
+    splits = assign_splits(
+        first.values(),
+        seed=options.seed,
+        test_share=options.test_share,
+        val_share=options.val_share,
     ).by_scene
+    return {name: splits[lead] for name, lead in first.items()}
 
 
 def _scene_problem(scene: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 from defocus_ds.dataset.importers.images import image_header
@@ -31,6 +32,7 @@ def list_sharp(root: Path, options: ImportOptions) -> Listing:
     A scene is called by the image's path without extension, ``-`` for ``/``.  With
     ``options.images`` that many are taken, those with the lowest hash of seed and path.  An image
     of a released test split is refused: what is trained on it cannot be tested on that split.
+    Files with the same bytes are in one split.
 
     Args:
         root: searched with its subfolders.
@@ -61,7 +63,10 @@ def list_sharp(root: Path, options: ImportOptions) -> Listing:
         found.sort(key=lambda item: (hash_fraction(options.seed, item[0]), item[0]))
         found = found[: options.images]
     scenes = {path: name.rpartition(".")[0].replace("/", "-") for name, path in found}
-    splits = splits_of(scenes.values(), options)
+    same: dict[str, list[Path]] = defaultdict(list)
+    for path, scene in scenes.items():
+        same[scene].append(path)
+    splits = splits_of(same, options)
     blur = options.degradation
     level = options.level or blur.level
     pairs = [PairFiles(scene, splits[scene], level, path, blur) for path, scene in scenes.items()]

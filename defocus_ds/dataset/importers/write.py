@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from defocus_ds.dataset import tables
 from defocus_ds.dataset.importers.cut import PairPixels, PairReader, Refused, crop_rows
 from defocus_ds.dataset.importers.listing import ImportOptions, Listing, PairFiles
 from defocus_ds.dataset.shards import (
@@ -89,7 +90,10 @@ def write_crops(
 
 
 class _Spool:
-    """Rows on disk by level and split, in the order they came."""
+    """Rows on disk by level and split, in the order they came.
+
+    A file that has as many row groups as `open_table` reads is followed by another.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -98,6 +102,9 @@ class _Spool:
         self._files: dict[tuple[str, str], Any] = {}
         self._pending: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._written: Counter[tuple[str, str]] = Counter()
+        self._groups: Counter[tuple[str, str]] = Counter()
+        self._paths: dict[tuple[str, str], list[Path]] = {}
+        self._closers: dict[tuple[str, str], ExitStack] = {}
 
     def __enter__(self) -> _Spool:
         return self
@@ -117,16 +124,12 @@ class _Spool:
         """Level -> split -> rows."""
         return {
             level: {split: n for split in SPLITS if (n := self._written[level, split])}
-            for level in dict.fromkeys(level for level, _ in self._files)
+            for level in dict.fromkeys(level for level, _ in self._pending)
         }
 
     def add(self, row: dict[str, Any]) -> None:
         key = row["level"], row["split"]
-        if key not in self._files:
-            writer = table_writer(self._path(*key), CROP_SCHEMA, stored=_PNG_LEAVES)
-            self._files[key] = self._stack.enter_context(writer)
-            self._pending[key] = []
-        self._pending[key].append(row)
+        self._pending.setdefault(key, []).append(row)
         if len(self._pending[key]) == _GROUP_ROWS:
             self._flush(key)
 
@@ -136,19 +139,30 @@ class _Spool:
         return heapq.merge(*streams, key=lambda row: row["scene"])
 
     def _split(self, level: str, split: str) -> Iterator[dict[str, Any]]:
-        path = self._path(level, split)
-        with open_table(path, CROP_SCHEMA) as file:
-            for group in range(file.metadata.num_row_groups):
-                yield from read_group(file, group, path=path, schema=CROP_SCHEMA).to_pylist()
+        for path in self._paths[level, split]:
+            with open_table(path, CROP_SCHEMA) as file:
+                for group in range(file.metadata.num_row_groups):
+                    yield from read_group(file, group, path=path, schema=CROP_SCHEMA).to_pylist()
 
     def _flush(self, key: tuple[str, str]) -> None:
         rows, self._pending[key] = self._pending[key], []
-        if rows:
-            self._files[key].write_table(pa.Table.from_pylist(rows, schema=CROP_SCHEMA))
-            self._written[key] += len(rows)
+        if not rows:
+            return
+        if self._groups[key] % tables.MAX_GROUPS == 0:
+            self._next_file(key)
+        self._files[key].write_table(pa.Table.from_pylist(rows, schema=CROP_SCHEMA))
+        self._groups[key] += 1
+        self._written[key] += len(rows)
 
-    def _path(self, level: str, split: str) -> Path:
-        return self._folder / f"{level}-{split}.parquet"
+    def _next_file(self, key: tuple[str, str]) -> None:
+        if key in self._closers:
+            self._closers[key].close()
+        paths = self._paths.setdefault(key, [])
+        paths.append(self._folder / f"{'-'.join(key)}-{len(paths)}.parquet")
+        self._closers[key] = self._stack.enter_context(ExitStack())
+        self._files[key] = self._closers[key].enter_context(
+            table_writer(paths[-1], CROP_SCHEMA, stored=_PNG_LEAVES)
+        )
 
 
 def _write_level(
