@@ -31,7 +31,7 @@ demo: install
 	$(BIN)/defocus-ds report $(DEMO)/dataset
 
 test: lint
-	$(BIN)/python -m pytest -n auto --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25
 
 lint: install-dev
 	$(BIN)/ruff check
