@@ -137,6 +137,13 @@ def test_pictures_exist_load_lazily_and_lead_nowhere_else(dataset: Path, page: P
     assert "default-src 'none'" in html
 
 
+def test_no_drawing_is_opened_by_itself(dataset: Path) -> None:
+    """A drawing that came with a dataset may hold scripts, which a picture in a page never runs."""
+    text = (dataset / "report" / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'<img [^>]*src="[^"]+\.svg"', text)
+    assert not re.search(r'href="[^"]+\.svg"', text)
+
+
 def test_same_dataset_same_bytes_and_nothing_drawn_twice(dataset: Path, page: Page) -> None:
     files = sorted(path for path in (dataset / "report").rglob("*") if path.is_file())
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}

@@ -253,10 +253,10 @@ def _image(
     room = ""
     if ratio:
         room = f' width="{OVERVIEW_PX}" height="{round(OVERVIEW_PX * ratio[1] / ratio[0])}"'
-    return (
-        f'<figure class="{kind}"><a href="{source}"><img loading="lazy" src="{source}" '
-        f'alt="{escape(alt)}"{room}>{over}</a><figcaption>{escape(caption)}</figcaption></figure>'
-    )
+    shown = f'<img loading="lazy" src="{source}" alt="{escape(alt)}"{room}>{over}'
+    if not name.endswith(".svg"):  # one that is opened by itself may run scripts, in a page not
+        shown = f'<a href="{source}">{shown}</a>'
+    return f'<figure class="{kind}">{shown}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _tile(entry: TilePictures, label: str) -> str:
