@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import nn
 from toy_crops import toy_data, toy_recipe
 
 from defocus_ds.errors import DatasetError, InputError
+from defocus_ds_train import processes as processes_module
 from defocus_ds_train.checkpoint import RunFolder, load_model
 from defocus_ds_train.loop import fit
 from defocus_ds_train.processes import process_group
@@ -44,10 +46,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rank in range(WORLD)
     ]
     try:
-        errors = [process.communicate(timeout=280)[1] for process in processes]
+        with suppress(subprocess.TimeoutExpired):
+            for process in processes:
+                process.wait(timeout=280)
     finally:
         for process in processes:
             process.kill()
+        errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * WORLD, errors
     return folder
 
@@ -217,11 +222,14 @@ def test_the_error_of_nccl_for_an_absent_partner_is_one_line(
 ) -> None:
     for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda _backend: None)
+    rendezvous = iter([(torch.distributed.HashStore(), 1, 2)])
+    monkeypatch.setattr(processes_module, "rendezvous", lambda *_url_rank_world: rendezvous)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
     words = r"process 1 of 2: another process .* \(NCCL error: remote process exited\), so"
     with pytest.raises(InputError, match=words), process_group("cpu"):
         raise torch.distributed.DistBackendError("NCCL error:\nremote process exited")
+    rendezvous = iter([(torch.distributed.HashStore(), 1, 2)])
     with pytest.raises(RuntimeError, match="shape"), process_group("cpu"):
         raise RuntimeError("shape mismatch")
 

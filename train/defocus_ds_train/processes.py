@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from defocus_ds.errors import InputError
@@ -19,7 +21,8 @@ from defocus_ds_train.device import choose_device
 
 __all__ = ["Group", "SharedBatchNorm", "process_group", "torchrun_rank"]
 
-_GONE = "onnection closed by peer"
+_GONE = ("onnection closed by peer", "onnection reset by peer")
+_LEAVING = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +99,40 @@ def process_group(device: str = "auto") -> Iterator[Group]:
                 f"which has {gpus}. Give torchrun --nproc-per-node {gpus}, or --device cpu."
             )
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    store, _, _ = next(rendezvous("env://", rank, world))
+    backend = "nccl" if place.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     try:
         yield Group(rank, world, place)
+        _leave_together(store, rank, world)
     except RuntimeError as error:
-        # NCCL has a class for it, gloo only words
-        if not isinstance(error, dist.DistBackendError) and _GONE not in str(error):
+        # NCCL and the store have classes for it, gloo only words
+        words = str(error)
+        if not (isinstance(error, dist.DistError) or any(gone in words for gone in _GONE)):
             raise
-        reason = " ".join(str(error).split())[:120]
+        reason = " ".join(words.split())[:120]
         raise InputError(
             f"process {rank} of {world}: another process of this run ended or cannot be reached "
             f"({reason}), so this one ends too; the message of that one says why."
         ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _leave_together(store: Any, rank: int, world: int) -> None:
+    """Wait in a `torch.distributed.Store` until every process is past its last exchange.
+
+    A connection that is closed before its other end has read all of it may lose the rest.  The
+    first process, which may keep the store, leaves last.  Groups that follow each other may
+    share a store.
+    """
+    for step in ("ended", "left"):
+        count = store.add(f"defocus_ds/{step}", 1)
+        everyone = f"defocus_ds/{step}/{(count - 1) // world}"
+        if count % world == 0:
+            store.set(everyone, "")
+        if step == "ended" or rank == 0:
+            store.wait([everyone], _LEAVING)
 
 
 def torchrun_rank() -> int:
