@@ -70,16 +70,11 @@ def write_png(target: Path, image: UInt8Image) -> None:
         InputError: the name does not end in .png.
         OSError: the file cannot be written; the text names it.
     """
-    import cv2
+    from defocus_ds.png import encode
 
     if target.suffix.lower() != ".png":
         raise InputError(f"{target}: pictures are written as PNG; give a name ending in .png.")
-    with atomic_path(target) as temporary:
-        # run lengths after filtering: smaller and faster than zlib's default on photographs
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-        options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-        if not cv2.imwrite(str(temporary), image[..., ::-1].copy(), options):
-            raise OSError(f"{target}: the PNG could not be written; is the disk full?")
+    write_bytes(target, encode(image))
 
 
 def read_json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""PNG bytes to pixels and back: fixed encoder, and sizes checked before anything is decoded."""
+"""PNG bytes to pixels and back; sizes are checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ _MODES = {"L": (8, 0), "RGB": (8, 2)}
 
 
 def encode_png(pixels: UInt8Image) -> bytes:
-    """PNG bytes of (H, W) uint8 luma; fixed zlib level, no text, no time."""
-    from PIL import Image
+    """PNG bytes of (H, W) uint8 luma; the same on any machine, no text, no time."""
+    from defocus_ds.png import encode
 
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()
+    return encode(pixels)
 
 
 def png_size(data: bytes, *, mode: str, where: str) -> tuple[int, int]:
@@ -73,11 +71,19 @@ def decode_png(data: bytes, *, size: tuple[int, int], mode: str, where: str) -> 
     Raises:
         DatasetError: another size or kind than stated, or damaged.
     """
-    from PIL import PngImagePlugin
+    from defocus_ds.png import decode
 
     found = png_size(data, mode=mode, where=where)
     if found != size:
         raise DatasetError(f"{where}: {found[0]}x{found[1]} pixels, need {size[0]}x{size[1]}.")
+    own = decode(data)
+    return _decoded_by_pillow(data, size, where) if own is None else own
+
+
+def _decoded_by_pillow(data: bytes, size: tuple[int, int], where: str) -> UInt8Image:
+    """Pixels of any encoder's file, or the reason why it has none."""
+    from PIL import PngImagePlugin
+
     try:
         with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
             image.load()  # type: ignore[no-untyped-call, unused-ignore]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -14,8 +15,6 @@ __all__ = ["PATCH", "SharpnessKind", "coherence_threshold", "sharpness_q", "unit
 
 PATCH = 8
 SharpnessKind = Literal["reported", "training", "zhu-milanfar"]
-
-_Gradients = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +64,9 @@ def sharpness_q(luma: npt.NDArray[Any], *, kind: SharpnessKind = "reported") -> 
     if kind not in _DEFINITIONS:
         raise InputError(f"sharpness_q: kind {kind!r}; known: {', '.join(_DEFINITIONS)}.")
     definition = _DEFINITIONS[kind]
-    patches = _patches(unit_luma(luma))
-    gx, gy = _sobel(patches) if definition.sobel else _central(patches)
-    total = (gx * gx + gy * gy).sum(axis=(1, 2))
-    gap = np.hypot((gx * gx - gy * gy).sum(axis=(1, 2)), 2 * (gx * gy).sum(axis=(1, 2)))
+    xx, yy, xy = _gradient_sums(np.ascontiguousarray(unit_luma(luma)), definition.sobel)
+    total = xx + yy
+    gap = np.hypot(xx - yy, 2 * xy)
     energy = np.stack([(total + gap) / 2, np.maximum(total - gap, 0) / 2])
     singular = np.sqrt(energy)
     tested = _coherence(energy if definition.test_on_energy else singular)
@@ -108,24 +106,47 @@ def unit_luma(luma: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return luma.astype(np.float64)
 
 
-def _patches(luma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(N, 8, 8) patches in row order."""
+@numba.njit(cache=True, nogil=True)
+def _gradient_sums(luma: Any, sobel: Any) -> Any:
+    """(3, N) sums of gx gx, gy gy and gx gy over each 8x8 patch, in row order.
+
+    Central differences inside each patch, one-sided at its edges; or Sobel / 8 inside each
+    patch, where reflection makes gx 0 on border columns, gy on border rows.
+    """
     rows, columns = luma.shape[0] // PATCH, luma.shape[1] // PATCH
-    grid = luma[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH)
-    return grid.swapaxes(1, 2).reshape(-1, PATCH, PATCH)
+    sums = np.zeros((3, rows * columns))
+    for patch in range(rows * columns):
+        top, left = patch // columns * PATCH, patch % columns * PATCH
+        p = luma[top : top + PATCH, left : left + PATCH]
+        xx, yy, xy = 0.0, 0.0, 0.0
+        for y in range(PATCH):
+            above, below = max(y - 1, 0), min(y + 1, PATCH - 1)
+            for x in range(PATCH):
+                before, after = max(x - 1, 0), min(x + 1, PATCH - 1)
+                if sobel:
+                    gx = gy = 0.0
+                    if 0 < x < PATCH - 1:
+                        up, down = (above, below) if 0 < y < PATCH - 1 else (_other(y), _other(y))
+                        right = p[up, after] + 2 * p[y, after] + p[down, after]
+                        gx = (right - (p[up, before] + 2 * p[y, before] + p[down, before])) / 8
+                    if 0 < y < PATCH - 1:
+                        lo, hi = (before, after) if 0 < x < PATCH - 1 else (_other(x), _other(x))
+                        under = p[below, lo] + 2 * p[below, x] + p[below, hi]
+                        gy = (under - (p[above, lo] + 2 * p[above, x] + p[above, hi])) / 8
+                else:
+                    gx = (p[y, after] - p[y, before]) / (after - before)
+                    gy = (p[below, x] - p[above, x]) / (below - above)
+                xx += gx * gx
+                yy += gy * gy
+                xy += gx * gy
+        sums[0, patch], sums[1, patch], sums[2, patch] = xx, yy, xy
+    return sums
 
 
-def _central(patches: npt.NDArray[np.float64]) -> _Gradients:
-    """Central differences inside each patch, one-sided at its edges."""
-    return np.asarray(np.gradient(patches, axis=2)), np.asarray(np.gradient(patches, axis=1))
-
-
-def _sobel(patches: npt.NDArray[np.float64]) -> _Gradients:
-    """Sobel / 8 inside each patch; reflection makes gx 0 on border columns, gy on border rows."""
-    p = np.pad(patches, ((0, 0), (1, 1), (1, 1)), mode="reflect")
-    across = p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]
-    down = p[:, :, :-2] + 2 * p[:, :, 1:-1] + p[:, :, 2:]
-    return (across[:, :, 2:] - across[:, :, :-2]) / 8, (down[:, 2:] - down[:, :-2]) / 8
+@numba.njit(cache=True, nogil=True)
+def _other(border: Any) -> Any:
+    """The line that reflection puts beyond a border line."""
+    return 1 if border == 0 else PATCH - 2
 
 
 def _coherence(pair: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
