@@ -64,8 +64,8 @@ class Target:
         self._sums.close()
         if kind is None:
             path = self._root / SUMS_NAME
-            lines = path.read_bytes().splitlines(keepends=True)
-            path.write_bytes(b"".join(sorted(lines, key=_name_in)))
+            lines = path.read_text(encoding="ascii").splitlines(keepends=True)
+            path.write_text("".join(sorted(lines, key=_name_in)), encoding="ascii")
 
     def add(self, name: str, data: bytes) -> None:
         """Write a whole file.
@@ -105,8 +105,8 @@ class Target:
         self.bytes += size
 
 
-def _name_in(line: bytes) -> bytes:
-    return line.partition(b"  ")[2]
+def _name_in(line: str) -> str:
+    return line.partition("  ")[2]
 
 
 def refuse_foreign(out: Path) -> None:
