@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from built_dataset import change_rows, image_row, make_dataset, write_dataset
@@ -17,6 +18,9 @@ from PIL import Image
 
 import defocus_ds
 from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.diff import NameDifference, diff
+from defocus_ds.dataset.duplicates import Duplicate
+from defocus_ds.dataset.frozen import read_frozen
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.dataset.release import release
 from defocus_ds.dataset.release_facts import About
@@ -288,8 +292,42 @@ def test_a_dataset_that_grows_keeps_its_test_set(tmp_path: Path) -> None:
     )
     after = splits_of(tmp_path / "second")
     assert {scene: after[scene] for scene in before} == before
-    assert {after[scene] for scene in set(after) - set(before)} == {"train"}
+    new = set(after) - set(before)
+    assert {after[scene] for scene in new} == {"train"}
     assert report.left_out == {}
+    assert held_out(tmp_path / "second") == held_out(tmp_path / "first") != []
+    change = diff(tmp_path / "first", tmp_path / "second")
+    assert change.scenes == NameDifference(only_b=tuple(sorted(new)))
+    (crops,) = change.crops
+    assert not (crops.only_a or crops.pixels or crops.measured)
+    assert {scene for scene, *_ in crops.only_b} == new
+
+
+def held_out(root: Path) -> list[dict[str, Any]]:
+    """The test crops, with the bytes of their images."""
+    return [
+        row
+        for shard in sorted((root / "crops" / "low").glob("test-*.parquet"))
+        for row in pq.read_table(shard).to_pylist()
+    ]
+
+
+def test_scenes_that_only_a_scene_left_out_would_join_are_two_groups(
+    cropped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A panorama whose middle came later: its ends were released in two splits before."""
+    ends = ("scene00", "scene03")
+    found = [Duplicate(end, "scene01", matched=50, share=0.5) for end in ends]
+    monkeypatch.setattr("defocus_ds.dataset.release.find_duplicates", lambda *_, **__: found)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "splits.csv").write_text(
+        "scene,split,group\nscene00,test,scene00\nscene03,train,scene03\n"
+    )
+    out = tmp_path / "second"
+    report = release(cropped, out, about=ABOUT, levels=["low"], previous=tmp_path / "first")
+    assert report.left_out == {"scene01": "leak: a near-duplicate of scene00, held out for test"}
+    assert read_frozen(out)["scene03"] == ("train", "scene03")
+    assert verify(out).clean
 
 
 def test_unusable_input_is_refused_in_one_line(cropped: Path, tmp_path: Path) -> None:

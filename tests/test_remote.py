@@ -1,13 +1,16 @@
-"""Crops behind a URL are those of the folder; what is missing there is named."""
+"""Crops and tars behind a URL are those of the folder; what is missing there is named."""
 
 from __future__ import annotations
 
+import gzip
 import http.server
+import json
 import pickle
 import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,12 @@ import fsspec
 import numpy as np
 import pytest
 from built_dataset import make_dataset
+from torch.utils.data import DataLoader
 
 import defocus_ds
 from defocus_ds.dataset import shards
 from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.export import export, webdataset
 from defocus_ds.errors import DatasetError
 
 
@@ -99,10 +104,15 @@ def test_a_damaged_or_missing_shard_is_named(dataset: Path, tmp_path: Path) -> N
 
 
 class _Ranges(http.server.BaseHTTPRequestHandler):
-    """A static server that sends parts of files, as web servers and object stores do."""
+    """A static server that sends parts of files, as web servers and object stores do.
+
+    ``broken`` is the suffix of files that it fails to send, ``cut`` that of files of which it
+    sends half; with ``ranges`` off it sends whole files only.
+    """
 
     root: Path
-    broken = False
+    broken = cut = "none"
+    ranges = True
 
     def do_HEAD(self) -> None:
         self._send(body=False)
@@ -115,46 +125,170 @@ class _Ranges(http.server.BaseHTTPRequestHandler):
         if not path.is_file():
             self.send_error(404)
             return
-        if self.broken and body and path.suffix == ".parquet":
+        if body and path.suffix == self.broken:
             self.send_error(503)
             return
         data = path.read_bytes()
         first, last = 0, len(data) - 1
-        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked and not self.ranges:
+            self.send_error(501)
+            return
+        if asked:
             first, last = int(asked[1]), min(int(asked[2] or last), last)
         self.send_response(206 if asked else 200)
-        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Accept-Ranges", "bytes" if self.ranges else "none")
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
         self.send_header("Content-Length", str(last + 1 - first))
         self.end_headers()
         if body:
-            self.wfile.write(data[first : last + 1])
+            sent = data[first : last + 1]
+            self.wfile.write(sent[: len(sent) // 2] if path.suffix == self.cut else sent)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-@pytest.fixture
-def served(dataset: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    broken = getattr(request, "param", False)
-    handler = type("Handler", (_Ranges,), {"root": dataset, "broken": broken})
+@contextmanager
+def served(root: Path, **options: Any) -> Iterator[str]:
+    handler = type("Handler", (_Ranges,), {"root": root, **options})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-def test_crops_of_a_web_server(dataset: Path, served: str) -> None:
-    found = defocus_ds.load_crops(served, level="low", split="train", check=True)
-    assert_same(found, defocus_ds.load_crops(dataset, level="low", split="train"))
-    with pytest.raises(DatasetError, match=r"SHA256SUMS: cannot be read"):
-        defocus_ds.load_crops(f"{served}/elsewhere", level="low", split="train")
+def test_crops_of_a_web_server(dataset: Path) -> None:
+    with served(dataset) as url:
+        found = defocus_ds.load_crops(url, level="low", split="train", check=True)
+        assert_same(found, defocus_ds.load_crops(dataset, level="low", split="train"))
+        with pytest.raises(DatasetError, match=r"SHA256SUMS: cannot be read"):
+            defocus_ds.load_crops(f"{url}/elsewhere", level="low", split="train")
 
 
-@pytest.mark.parametrize("served", [True], indirect=True)
-def test_a_server_that_fails_names_the_shard(served: str) -> None:
-    with pytest.raises(DatasetError, match=r"http://.*train-00000-of-\d+\.parquet"):
-        list(defocus_ds.load_crops(served, level="low", split="train"))
+def test_a_server_that_fails_names_the_shard(dataset: Path) -> None:
+    with (
+        served(dataset, broken=".parquet") as url,
+        pytest.raises(DatasetError, match=r"http://.*train-00000-of-\d+\.parquet"),
+    ):
+        list(defocus_ds.load_crops(url, level="low", split="train"))
+
+
+@pytest.fixture(scope="module")
+def tars(dataset: Path) -> Path:
+    """An export of the dataset, of several training tars."""
+    out = dataset.parent / "tars"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webdataset, "TAR_CROPS", 5)
+        export(dataset, out, to="webdataset")
+    assert len(list((out / "low").glob("train-*.tar"))) >= 3
+    return out
+
+
+def stream(root: Path | str) -> Any:
+    return defocus_ds.as_webdataset(root, level="low", split="train", dtype="uint8", check=True)
+
+
+def assert_streams_the_same(url: str, tars: Path) -> None:
+    wanted, found = list(stream(tars)), list(stream(url))
+    assert len(found) == len(wanted) > 8
+    for one, other in zip(found, wanted, strict=True):
+        assert one["__key__"] == other["__key__"]
+        assert one["row"] == other["row"]
+        assert np.array_equal(one["sharp"], other["sharp"])
+        assert np.array_equal(one["blurred"], other["blurred"])
+
+
+def test_tars_in_another_file_system(tars: Path) -> None:
+    filesystem = fsspec.filesystem("memory")
+    filesystem.put(str(tars), "/tars", recursive=True)
+    try:
+        assert_streams_the_same("memory://tars/", tars)
+        filesystem.rm("/tars/low/train-00001.tar")
+        pipeline = iter(stream("memory://tars"))
+        with pytest.raises(DatasetError, match=r"^memory://tars/low/train-00001.tar: cannot be"):
+            list(pipeline)
+    finally:
+        filesystem.rm("/tars", recursive=True)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_tars_of_a_web_server_need_no_ranges(tars: Path, ranges: bool) -> None:
+    with served(tars, ranges=ranges) as url:
+        assert_streams_the_same(url, tars)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_workers_share_the_tars_of_a_web_server(tars: Path) -> None:
+    with served(tars) as url:
+        pipeline = pickle.loads(pickle.dumps(stream(url)))
+        list(pipeline)  # the parent has connections
+        loader = DataLoader(
+            pipeline, batch_size=None, num_workers=2, multiprocessing_context="fork"
+        )
+        assert sorted(item["__key__"] for item in loader) == [
+            item["__key__"] for item in stream(tars)
+        ]
+
+
+@pytest.mark.parametrize("fault", ["broken", "cut"])
+def test_a_server_that_fails_names_the_tar(tars: Path, fault: str) -> None:
+    with (
+        served(tars, **{fault: ".tar"}) as url,
+        pytest.raises(DatasetError, match=rf"^{url}/low/train-00000\.tar: "),
+    ):
+        list(stream(url))
+
+
+def test_a_tar_of_another_length_is_named(tars: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tars, tmp_path / "copy"))
+    tar = copy / "low" / "train-00001.tar"
+    whole = tar.read_bytes()
+    for data, message in (
+        (whole[:-20_000], rf"{len(whole) - 20_000} bytes, export.json says {len(whole)}"),
+        (whole[:300], f"300 bytes, export.json says {len(whole)}"),
+        (whole[:-1024] + whole, f"more than {len(whole)} bytes"),
+        (gzip.compress(whole), "not a plain tar"),
+        (b"", "0 bytes"),
+    ):
+        tar.write_bytes(data)
+        with (
+            served(copy) as url,
+            pytest.raises(DatasetError, match=rf"{url}/low/train-00001\.tar: {message}"),
+        ):
+            list(stream(url))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../train-00000.tar",
+        "/low/train-00000.tar",
+        "low/../train-00000.tar",
+        "low/train-00000.tar::file:///etc/passwd",
+        "low/train-00000.tar?x=1",
+        "memory://low/train-00000.tar",
+    ],
+)
+def test_a_record_cannot_lead_to_another_url(tars: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(tars, tmp_path / "copy"))
+    record = json.loads((copy / "export.json").read_text())
+    record["streams"][0]["tars"][0]["file"] = name
+    (copy / "export.json").write_text(json.dumps(record))
+    with pytest.raises(DatasetError, match="is no tar of an export"):
+        defocus_ds.as_webdataset(f"file://{copy}", level="low", split="train")
+
+
+def test_what_is_no_export_behind_a_url_is_said(dataset: Path, tars: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"file://.*/export.json: cannot be read"):
+        stream(f"file://{dataset}")
+    with pytest.raises(DatasetError, match="no crops of low val; there: low train, low test"):
+        defocus_ds.as_webdataset(f"file://{tars}", level="low", split="val")
+    (tmp_path / "export.json").write_text("[" * 100_000)
+    with pytest.raises(DatasetError, match=r"file://.*/export.json: cannot be read as JSON"):
+        stream(f"file://{tmp_path}")

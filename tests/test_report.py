@@ -253,6 +253,18 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path, pair: TruePair) -> None:
         report(dataset)
 
 
+@pytest.mark.parametrize("place", ["report", "report/assets", "report/assets/one"])
+def test_a_linked_folder_is_not_written_through(tmp_path: Path, pair: TruePair, place: str) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "assets" / "kept").mkdir(parents=True)
+    (dataset / place).parent.mkdir(parents=True, exist_ok=True)
+    (dataset / place).symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(DatasetError, match=f"{place}: a symbolic link"):
+        report(dataset)
+    assert sorted(elsewhere.rglob("*")) == [elsewhere / "assets", elsewhere / "assets" / "kept"]
+
+
 def test_command_prints_the_page_and_json(tmp_path: Path, pair: TruePair) -> None:
     from defocus_ds_cli.report import command
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from defocus_ds.dataset.export.record import EXPORT_NAME, read_record
+from defocus_ds.dataset.export.stream import recorded_tars, samples
 from defocus_ds.dataset.loaders import Crops, decode_crop
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import Crop, UInt8Image
-from defocus_ds.store import inside
-from defocus_ds.wording import INSTALL_TRAIN, counted
+from defocus_ds.wording import INSTALL_TRAIN
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["as_torch", "as_webdataset"]
 
 _INSTALL_EXPORT = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[export]'"
-_MAGIC = b"ustar"
-_MAGIC_END = 262
 _DTYPES = ("float32", "uint8")
 
 
@@ -60,7 +57,8 @@ def as_webdataset(
     than tars the others have nothing to do.  PNG and JSON are the only things that are decoded.
 
     Args:
-        out: folder that ``defocus-ds export --to webdataset`` made.
+        out: folder that ``defocus-ds export --to webdataset`` made, or its URL, which fsspec opens
+            ("https://...", "s3://..."); every tar is then read in one piece, each time anew.
         level, split: as exported.
         dtype: "float32", in [0, 1], or "uint8".
         check: compare every crop's pixels with its SHA-256.
@@ -72,10 +70,11 @@ def as_webdataset(
     Raises:
         InputError: another dtype, or webdataset is not installed.
         DatasetError: not such an export, no such level or split, or a tar that is missing or of
-            another length; and when a damaged crop is read: the text names tar and crop.
+            another length (behind a URL when it is read); and when a damaged crop is read: the
+            text names tar and crop.
     """
     _check_dtype(dtype)
-    tars = _recorded_tars(Path(out).resolve(), level, split)
+    tars = recorded_tars(out, level=level, split=split)
     try:
         import webdataset
     except ImportError as error:
@@ -85,7 +84,7 @@ def as_webdataset(
     return pipeline.compose(
         webdataset.split_by_node,
         webdataset.split_by_worker,
-        functools.partial(_samples, tars=tars),
+        functools.partial(samples, tars=tars),
     ).map(functools.partial(_decoded, dtype=dtype, check=check))
 
 
@@ -135,64 +134,6 @@ def _torch_class() -> Any:
             return functools.partial(as_torch, dtype=self.dtype), (self.crops,)
 
     return TorchCrops
-
-
-def _recorded_tars(out: Path, level: str, split: str) -> dict[str, int]:
-    """Absolute path -> crops of the tars of a level and split, present and of their length."""
-    record = read_record(out)
-    if record.to != "webdataset":
-        raise DatasetError(
-            f"{out}: an export to {record.to}; make one with `defocus-ds export --to webdataset`."
-        )
-    for stream in record.streams:
-        if (stream.level, stream.split) == (level, split):
-            break
-    else:
-        there = ", ".join(f"{stream.level} {stream.split}" for stream in record.streams)
-        raise DatasetError(f"{out}: no crops of {level} {split}; there: {there or 'none'}.")
-    crops = {}
-    for tar in stream.tars:
-        path = inside(out, tar.file)
-        found = path.stat().st_size if path.is_file() else None
-        if found != tar.bytes:
-            state = "missing" if found is None else f"{found} bytes, {EXPORT_NAME} says {tar.bytes}"
-            raise DatasetError(f"{path}: {state}. Copy it again, or export again.")
-        crops[str(path)] = tar.crops
-    if not crops:
-        raise DatasetError(f"{out / EXPORT_NAME}: no tar of {level} {split}. Export again.")
-    return crops
-
-
-def _samples(urls: Iterable[dict[str, str]], *, tars: dict[str, int]) -> Iterator[dict[str, Any]]:
-    """The samples of these tars: name of each file -> its bytes.
-
-    The library alone takes an unreadable header inside a tar for its end, and a compressed tar for
-    a plain one: crops would be lost in silence, and a small file could fill the memory.
-    """
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
-    for url in urls:
-        path, count = url["url"], 0
-        with Path(path).open("rb") as stream:
-            if stream.read(_MAGIC_END)[-len(_MAGIC) :] != _MAGIC:
-                raise DatasetError(f"{path}: not a plain tar. Copy it again, or export again.")
-            stream.seek(0)
-            source = [{"url": path, "stream": stream}]
-            files = tar_file_expander(source, handler=_unreadable)
-            for sample in group_by_keys(files, handler=_unreadable):
-                yield sample
-                count += 1
-        if count != tars[path]:
-            raise DatasetError(
-                f"{path}: {counted(count, 'crop')} can be read, {EXPORT_NAME} says {tars[path]}. "
-                "Copy it again, or export again."
-            )
-
-
-def _unreadable(error: Exception) -> NoReturn:
-    """Handler of the library's stages, which add the tar's name to the error's arguments."""
-    words = " ".join(str(word) for word in error.args if isinstance(word, str))
-    raise DatasetError(f"not a readable tar ({words}). Copy it again, or export again.") from error
 
 
 def _decoded(sample: dict[str, Any], *, dtype: str, check: bool) -> dict[str, Any]:

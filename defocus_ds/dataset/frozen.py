@@ -17,6 +17,7 @@ __all__ = [
     "FrozenSplits",
     "freeze_splits",
     "grow_splits",
+    "read_frozen",
     "read_splits",
     "splits_csv",
 ]
@@ -131,7 +132,12 @@ def splits_csv(by_scene: Mapping[str, str], groups: Mapping[str, str]) -> str:
 
 
 def read_splits(release: Path) -> dict[str, str]:
-    """Scene -> split of a release.
+    """Scene -> split of a release; errors as in `read_frozen`."""
+    return {scene: split for scene, (split, _) in read_frozen(release).items()}
+
+
+def read_frozen(release: Path) -> dict[str, tuple[str, str]]:
+    """Scene -> split and group of a release.
 
     Raises:
         DatasetError: no release, or its table is damaged; the line is named.
@@ -141,7 +147,7 @@ def read_splits(release: Path) -> dict[str, str]:
         raise DatasetError(f"{release}: no {SPLITS_NAME}; is this a folder that release made?")
     if (size := path.stat().st_size) > _MAX_BYTES:
         raise DatasetError(f"{path}: {size} bytes, limit {_MAX_BYTES}.")
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file, strict=True)
@@ -150,7 +156,7 @@ def read_splits(release: Path) -> dict[str, str]:
             for cells in lines:
                 if len(cells) != 3 or not cells[0] or cells[1] not in SPLITS or cells[0] in found:
                     raise DatasetError(f"{path}: line {lines.line_num}: {cells} is not a split.")
-                found[cells[0]] = cells[1]
+                found[cells[0]] = cells[1], cells[2]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
     return found

@@ -121,12 +121,11 @@ def release(
         sharp = _sharp_images(rows, counts.keys() | held_out)
         step = Steps(progress, 2 * len(sharp) + counts.total())
         duplicates = _duplicates(root, sharp, step)
-        groups = scene_groups(sharp, duplicates)
         if previous is None:
             tile = config_from_dict(info["config"]).tile
             splits = freeze_splits(
                 counts,
-                groups,
+                scene_groups(sharp, duplicates),
                 seed=seed,
                 test_share=tile.test_share if test_share is None else test_share,
                 val_share=tile.val_share if val_share is None else val_share,
@@ -137,7 +136,9 @@ def release(
         chosen = [item for item in chosen if item.crops.keys() & splits.by_scene.keys()]
         if not chosen:
             raise DatasetError(f"{root}: no crop is left to release.")
-        table = splits_csv(splits.by_scene, groups)
+        # a scene that is left out joins no others
+        own = [p for p in duplicates if {p.one, p.other} <= splits.by_scene.keys()]
+        table = splits_csv(splits.by_scene, scene_groups(splits.by_scene, own))
         with replaced_folder(out) as fresh:
             crops = {
                 item.level.value: write_level(

@@ -1,14 +1,16 @@
-"""Shards behind a URL: found by SHA256SUMS, which needs no listing, and read in parts."""
+"""Files behind a URL: shards found by SHA256SUMS, which needs no listing, and whole files."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from defocus_ds.dataset.checksums import SUMS_NAME
 from defocus_ds.errors import DatasetError, InputError
 
-__all__ = ["filesystem_of", "is_url", "remote_shards"]
+__all__ = ["filesystem_of", "is_url", "read_url", "remote_shards", "streamed_url"]
 
 _MAX_BYTES = 1 << 28
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|[a-z0-9+.-]+::")
@@ -43,6 +45,62 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     return filesystem, str(path)
 
 
+def read_url(url: str, *, max_bytes: int) -> bytes:
+    """The whole file behind a URL.
+
+    Raises:
+        DatasetError: it cannot be read, or is larger than ``max_bytes``.
+    """
+    data = bytearray()
+    with streamed_url(url) as file:
+        while len(data) <= max_bytes and (more := file.read(max_bytes + 1 - len(data))):
+            data += more
+    if len(data) > max_bytes:
+        raise DatasetError(f"{url}: more than {max_bytes} bytes.")
+    return bytes(data)
+
+
+class UrlStream:
+    """Reads a file behind a URL from its beginning; errors name the URL."""
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file = file
+        self._url = url
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; none at the end.
+
+        Raises:
+            DatasetError: the server or the connection fails.
+        """
+        try:
+            return bytes(self._file.read(size))
+        except Exception as error:  # of any library behind fsspec; those of http are no OSError
+            _fail(self._url, error)
+
+
+@contextmanager
+def streamed_url(url: str) -> Iterator[UrlStream]:
+    """The file behind a URL, to read once from front to back; of a web server in one request.
+
+    Raises:
+        DatasetError: it cannot be opened.
+    """
+    filesystem, path = filesystem_of(url)
+    # a server need not know ranges for this
+    options = {"block_size": 0} if "http" in filesystem.protocol else {}
+    try:
+        file = filesystem.open(path, "rb", **options)
+    except Exception as error:
+        _fail(url, error)
+    with file:
+        yield UrlStream(file, url)
+
+
+def _fail(url: str, error: Exception) -> NoReturn:
+    raise DatasetError(f"{url}: cannot be read ({error or type(error).__name__}).") from error
+
+
 def remote_shards(root: str, *, level: str, split: str) -> list[str]:
     """URLs of all shards of a split, in order.
 
@@ -55,15 +113,7 @@ def remote_shards(root: str, *, level: str, split: str) -> list[str]:
         DatasetError: no SHA256SUMS, no such level or split, or not all of its shards are named.
     """
     root = root.rstrip("/")
-    filesystem, path = filesystem_of(f"{root}/{SUMS_NAME}")
-    try:
-        with filesystem.open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except Exception as error:  # of any library behind fsspec; those of http are no OSError
-        reason = str(error) or type(error).__name__
-        raise DatasetError(f"{root}/{SUMS_NAME}: cannot be read ({reason}).") from error
-    if len(data) > _MAX_BYTES:
-        raise DatasetError(f"{root}/{SUMS_NAME}: more than {_MAX_BYTES} bytes.")
+    data = read_url(f"{root}/{SUMS_NAME}", max_bytes=_MAX_BYTES)
     found = [
         m.groups()
         for line in data.decode("utf-8", "replace").splitlines()

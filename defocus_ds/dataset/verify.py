@@ -11,6 +11,7 @@ from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
 from defocus_ds.dataset.shards import has_crops, shard_files
 from defocus_ds.dataset.verify_crops import CropChecker
 from defocus_ds.dataset.verify_scenes import check_scenes
+from defocus_ds.dataset.verify_splits import check_frozen, check_splits
 from defocus_ds.errors import DatasetError
 from defocus_ds.store import inside, sha256_file
 
@@ -23,7 +24,8 @@ def verify(
     """Check a built dataset, a release, or a folder of crops.
 
     Checksums; missing and stray files; schemas and counts; image sizes and hashes; complete
-    shards; no scene in two splits at any level; every crop's hash, and its pixels against the
+    shards; no scene in two splits at any level; scenes, splits and groups as in a release's
+    splits.csv; every crop's hash, and its pixels against the
     images it names; verdicts and ranges.  Reads everything, executes nothing, and checks
     declared sizes before it allocates.
 
@@ -67,7 +69,8 @@ def verify(
     checker = CropChecker(root, rows, hashes.get(SCENES_NAME), findings, step)
     for folder in folders:
         checker.check_level(folder, shards[folder])
-    checker.check_splits()
+    check_splits(checker.seen, findings)
+    check_frozen(root, checker.seen, checker.described, findings)
     return VerifyReport(root, findings.all(), dict(findings.checked))
 
 

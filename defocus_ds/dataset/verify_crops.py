@@ -40,6 +40,10 @@ _NULLABLE = ("blur_radius_confidence", "blur_radius_spread_px")
 class CropChecker:
     """Checks level after level, and remembers in which splits each scene was seen.
 
+    Attributes:
+        seen: scene -> split -> the first shard that says so.
+        described: scenes with rows in a manifest.
+
     Args:
         root: what file names are relative to.
         rows: of scenes.parquet; None where there are no images to compare with.
@@ -61,7 +65,8 @@ class CropChecker:
         self._digest = digest
         self._findings = findings
         self._step = step
-        self._seen: dict[str, dict[str, str]] = {}  # scene -> split -> first file
+        self.seen: dict[str, dict[str, str]] = {}
+        self.described: set[str] = set()
         self._pairs: dict[str, BuiltPair] = {}
         self._left_out: dict[str, LeftOut] = {}
         self._images: tuple[str, UInt8Image, UInt8Image] | None = None
@@ -92,25 +97,13 @@ class CropChecker:
             for shard in files:
                 self._check_shard(shard, self._part(folder, rows, shard))
         if manifest is not None:
+            self.described.update(scene for (scene,) in distinct(manifest, "scene"))
             for (split,) in distinct(manifest, "split"):
                 if split not in shards:
                     name = self._name(folder / f"{split}-*.parquet")
                     self._findings.add(name, "the shards its manifest describes", "none")
         if (folder / REJECTED_NAME).exists():
             self._table(folder / REJECTED_NAME, REJECTED_SCHEMA)
-
-    def check_splits(self) -> None:
-        """No scene in two splits, over all levels checked."""
-        for scene, splits in sorted(self._seen.items()):
-            if len(splits) > 1:
-                first, *others = sorted(splits)
-                for other in others:
-                    self._findings.add(
-                        splits[other],
-                        f"{scene} in {first} only, as in {splits[first]}",
-                        f"{scene} in {other}",
-                        "Crop all levels again with one seed and one set of shares.",
-                    )
 
     def _manifest(self, folder: Path) -> Any:
         path = folder / MANIFEST_NAME
@@ -228,7 +221,7 @@ class CropChecker:
         where = f"row {number}"
         scene, place = row["scene"], (row["scene"], row["x"], row["y"])
         self._findings.checked["crops"] += 1
-        self._seen.setdefault(scene, {}).setdefault(row["split"], name)
+        self.seen.setdefault(scene, {}).setdefault(row["split"], name)
         folder = shard.path.parent.name
         for column, expected in (("split", shard.split), ("level", folder)):
             known = column == "split" or folder in BLURRED_LEVELS

@@ -67,8 +67,8 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
         The page's path.
 
     Raises:
-        DatasetError: not a dataset, an image that its manifest names cannot be read, or a damaged
-            manifest of crops.
+        DatasetError: not a dataset, an image that its manifest names cannot be read, a damaged
+            manifest of crops, or a link in the place of a folder of the report.
     """
     from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
     from defocus_ds.pipeline.journal import refuse_unfinished
@@ -78,6 +78,7 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     facts = read_info(dataset)
     scenes = _scenes(read_scenes(dataset / SCENES_NAME))
     folder = dataset / "report"
+    _refuse_links(folder)
     pictures: dict[str, ScenePictures] = {}
     for index, scene in enumerate(scenes):
         if progress:
@@ -261,6 +262,15 @@ def _common_area(scene: _Scene, sharp: UInt8Image) -> tuple[int, int, int, int]:
     x0, y0 = (max(area[i] for area in areas) for i in (0, 1))
     x1, y1 = (min(area[i] for area in areas) for i in (2, 3))
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else whole
+
+
+def _refuse_links(folder: Path) -> None:
+    """A dataset of others must not make this write, or remove, anything outside of it."""
+    for path in (folder, folder / "assets", *sorted((folder / "assets").glob("*"))):
+        if path.is_symlink():
+            raise DatasetError(
+                f"{path}: a symbolic link, and the report writes only into its dataset. Remove it."
+            )
 
 
 def _remove_others(folder: Path, named: set[str]) -> None:

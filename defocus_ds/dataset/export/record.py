@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.errors import DatasetError
-from defocus_ds.store import read_json
 
 __all__ = [
     "EXPORT_FORMAT",
     "EXPORT_NAME",
+    "MAX_RECORD_BYTES",
     "ExportRecord",
     "ExportedTar",
     "json_line",
     "read_record",
+    "record_of",
 ]
 
 EXPORT_NAME = "export.json"
 EXPORT_FORMAT = 1
-_MAX_BYTES = 1 << 26
+MAX_RECORD_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,33 @@ def read_record(out: Path) -> ExportRecord:
     path = out / EXPORT_NAME
     if not path.is_file():
         raise DatasetError(f"{path}: missing; {out} is not an export.")
-    if (size := path.stat().st_size) > _MAX_BYTES:
-        raise DatasetError(f"{path}: {size} bytes, limit {_MAX_BYTES}.")
-    value = read_json(path)
+    if (size := path.stat().st_size) > MAX_RECORD_BYTES:
+        raise DatasetError(f"{path}: {size} bytes, limit {MAX_RECORD_BYTES}.")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error}).") from error
+    return record_of(data, where=str(path))
+
+
+def record_of(data: bytes, *, where: str) -> ExportRecord:
+    """The record that the bytes of an export.json hold; errors call it ``where``.
+
+    Raises:
+        DatasetError: not a record, or of another format version.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where}: cannot be read as JSON ({error}).") from error
     version = value.get("format") if isinstance(value, dict) else None
     if version != EXPORT_FORMAT:
-        raise DatasetError(f"{path}: format {version!r}, this version reads {EXPORT_FORMAT}.")
+        raise DatasetError(f"{where}: format {version!r}, this version reads {EXPORT_FORMAT}.")
     try:
         streams = tuple(_stream(stream) for stream in value["streams"])
         return ExportRecord(str(value["to"]), streams, dict(value["versions"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{path}: not the record of an export ({error!r}).") from error
+        raise DatasetError(f"{where}: not the record of an export ({error!r}).") from error
 
 
 def json_line(row: dict[str, Any], *, where: str) -> bytes:

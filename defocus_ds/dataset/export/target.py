@@ -38,7 +38,7 @@ class HashedFile:
 
 
 class Target:
-    """A new folder and its SHA256SUMS, which has a line for every file in the order written.
+    """A new folder and its SHA256SUMS, which has a line for every file, sorted at the end.
 
     Nothing is kept in memory for the files that are done.  A context manager.
 
@@ -62,6 +62,10 @@ class Target:
         trace: TracebackType | None,
     ) -> None:
         self._sums.close()
+        if kind is None:
+            path = self._root / SUMS_NAME
+            lines = path.read_text(encoding="ascii").splitlines(keepends=True)
+            path.write_text("".join(sorted(lines, key=_name_in)), encoding="ascii")
 
     def add(self, name: str, data: bytes) -> None:
         """Write a whole file.
@@ -99,6 +103,10 @@ class Target:
         self._sums.write(f"{digest}  {name}\n".encode())
         self.files += 1
         self.bytes += size
+
+
+def _name_in(line: str) -> str:
+    return line.partition("  ")[2]
 
 
 def refuse_foreign(out: Path) -> None:

@@ -1,0 +1,148 @@
+"""The tars of a WebDataset export, in a folder or behind a URL, each read from front to back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from defocus_ds.dataset.export.record import (
+    EXPORT_NAME,
+    MAX_RECORD_BYTES,
+    ExportedTar,
+    read_record,
+    record_of,
+)
+from defocus_ds.dataset.remote import is_url, read_url, streamed_url
+from defocus_ds.errors import DatasetError
+from defocus_ds.store import inside
+from defocus_ds.wording import counted
+
+__all__ = ["recorded_tars", "samples"]
+
+_MAGIC = b"ustar"
+_MAGIC_AT = 257
+_BLOCK = 512
+# a name with a scheme, a second URL behind "::", a query or "..": none of them is ours
+_TAR_NAME = re.compile(r"\w[\w.-]*/\w+-\d{5}\.tar")
+
+
+def recorded_tars(out: Path | str, *, level: str, split: str) -> dict[str, ExportedTar]:
+    """Absolute path or URL -> record of the tars of a level and split.
+
+    Those of a folder are present and of their length; of those behind a URL nothing is read yet.
+
+    Raises:
+        DatasetError: not such an export, no such level or split, or a tar that is missing or of
+            another length.
+    """
+    url = str(out).rstrip("/") if is_url(out) else None
+    if url is None:
+        folder = Path(out).resolve()
+        record = read_record(folder)
+        out = folder
+    else:
+        where = f"{url}/{EXPORT_NAME}"
+        record = record_of(read_url(where, max_bytes=MAX_RECORD_BYTES), where=where)
+        out = url
+    if record.to != "webdataset":
+        raise DatasetError(
+            f"{out}: an export to {record.to}; make one with `defocus-ds export --to webdataset`."
+        )
+    found = [s for s in record.streams if (s.level, s.split) == (level, split)]
+    if not found:
+        there = ", ".join(f"{stream.level} {stream.split}" for stream in record.streams)
+        raise DatasetError(f"{out}: no crops of {level} {split}; there: {there or 'none'}.")
+    if not found[0].tars:
+        raise DatasetError(f"{out}/{EXPORT_NAME}: no tar of {level} {split}. Export again.")
+    if url is None:
+        return {str(_present(folder, tar)): tar for tar in found[0].tars}
+    return {f"{url}/{_plain(url, tar.file)}": tar for tar in found[0].tars}
+
+
+def samples(
+    urls: Iterable[Mapping[str, str]], *, tars: Mapping[str, ExportedTar]
+) -> Iterator[dict[str, Any]]:
+    """The samples of these tars: name of each file -> its bytes.
+
+    The library alone takes an unreadable header inside a tar for its end, and a compressed tar for
+    a plain one: crops would be lost in silence, and a small file could fill the memory.
+
+    Raises:
+        DatasetError: a tar that cannot be read, or holds other crops than its record says.
+    """
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    for item in urls:
+        url, count = item["url"], 0
+        tar = tars[url]
+        with streamed_url(url) if is_url(url) else Path(url).open("rb") as file:
+            stream = _TarStream(file, url, tar.bytes)
+            source = [{"url": url, "stream": stream}]
+            files = tar_file_expander(source, handler=_unreadable)
+            for sample in group_by_keys(files, handler=_unreadable):
+                yield sample
+                count += 1
+        if count != tar.crops:
+            raise DatasetError(
+                f"{url}: {counted(count, 'crop')} can be read, {EXPORT_NAME} says {tar.crops}. "
+                "Copy it again, or export again."
+            )
+
+
+class _TarStream:
+    """What the library reads: a plain tar of the recorded length, which cannot be sought in."""
+
+    def __init__(self, file: Any, url: str, size: int) -> None:
+        self._file, self._url, self._size, self._count = file, url, size, 0
+        self._first = b""
+        while len(self._first) < _BLOCK and (more := self._next(_BLOCK - len(self._first))):
+            self._first += more
+        # the first file's name is a number: nothing compressed begins with a digit
+        if not (self._first[:1].isdigit() and self._first.startswith(_MAGIC, _MAGIC_AT)):
+            raise DatasetError(f"{url}: not a plain tar. Copy it again, or export again.")
+
+    def __str__(self) -> str:
+        return self._url
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, at least one before the end."""
+        if self._first:
+            data, self._first = self._first[:size], self._first[size:]
+            return data
+        return self._next(size)
+
+    def _next(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        self._count += len(data)
+        if self._count > self._size or (not data and self._count < self._size):
+            found = f"more than {self._size}" if data else str(self._count)
+            raise DatasetError(
+                f"{self._url}: {found} bytes, {EXPORT_NAME} says {self._size}. "
+                "Copy it again, or export again."
+            )
+        return data
+
+
+def _present(folder: Path, tar: ExportedTar) -> Path:
+    path = inside(folder, tar.file)
+    found = path.stat().st_size if path.is_file() else None
+    if found != tar.bytes:
+        state = "missing" if found is None else f"{found} bytes, {EXPORT_NAME} says {tar.bytes}"
+        raise DatasetError(f"{path}: {state}. Copy it again, or export again.")
+    return path
+
+
+def _plain(url: str, name: str) -> str:
+    if not _TAR_NAME.fullmatch(name):
+        raise DatasetError(f"{url}/{EXPORT_NAME}: {name!r} is no tar of an export.")
+    return name
+
+
+def _unreadable(error: Exception) -> NoReturn:
+    """Handler of the library's stages, which add the tar's name to the error's arguments."""
+    words = " ".join(str(word) for word in error.args if isinstance(word, str))
+    if isinstance(error, DatasetError):
+        raise DatasetError(error.args[0]) from error
+    raise DatasetError(f"not a readable tar ({words}). Copy it again, or export again.") from error
