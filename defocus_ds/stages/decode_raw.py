@@ -13,7 +13,7 @@ from defocus_ds.errors import CaptureUnreadable, DevelopFailed
 from defocus_ds.frames import UInt8Image
 from defocus_ds.stages.decode_image import to_uint8_rgb
 
-__all__ = ["develop_raw", "half_size", "inspect", "masked_levels", "open_raw"]
+__all__ = ["black_levels", "develop_raw", "half_size", "inspect", "masked_levels", "open_raw"]
 
 T = TypeVar("T")
 
@@ -53,13 +53,17 @@ def open_raw(
     return raw
 
 
-def inspect(raw: Any) -> dict[str, Any]:
-    """Fields of `CaptureInfo` by name as LibRaw tells them; None where it does not."""
+def inspect(path: Path, raw: Any) -> dict[str, Any]:
+    """Fields of `CaptureInfo` by name as LibRaw tells them; None where it does not.
+
+    Raises:
+        CaptureUnreadable: LibRaw cannot unpack it.
+    """
     # rawpy has these two from 0.27 on
     other, lens = getattr(raw, "other", None), getattr(raw, "lens", None)
     iso = getattr(other, "iso_speed", None)
     taken = getattr(other, "timestamp", None)
-    wb = raw.camera_whitebalance
+    wb = _guard(path, lambda: raw.camera_whitebalance)  # rawpy unpacks to tell it
     green = wb[1] or 1.0
     return {
         "width": raw.sizes.width,
@@ -115,13 +119,13 @@ def develop_raw(
     """
     import rawpy
 
-    wb = [float(v) for v in raw.camera_whitebalance]
+    wb = [float(v) for v in _guard(path, lambda: raw.camera_whitebalance)]
     if not min(wb[:3]) > 0:
         raise DevelopFailed(
             f"{path.name}: LibRaw reads the white balance as {wb} (all of R, G, B must be "
             "above 0). Its header is damaged; copy the file again or leave the scene out."
         )
-    blacks = [int(v) for v in _guard(path, lambda: raw.black_level_per_channel)]
+    blacks = black_levels(path, raw)
     if expected_black is not None:
         _check_black(path, blacks, expected_black, "LibRaw reads")
         blacks = masked_levels(path, raw)
@@ -155,6 +159,15 @@ def develop_raw(
         "white_level": white,
         "libraw": ".".join(map(str, rawpy.libraw_version)),
     }
+
+
+def black_levels(path: Path, raw: Any) -> list[int]:
+    """LibRaw's black levels of R, G, B and G2.
+
+    Raises:
+        CaptureUnreadable: LibRaw cannot unpack it.
+    """
+    return [int(v) for v in _guard(path, lambda: raw.black_level_per_channel)]
 
 
 def masked_levels(path: Path, raw: Any) -> list[int]:

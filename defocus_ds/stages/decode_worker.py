@@ -107,13 +107,13 @@ def _pixels(path: Path, data: bytes, job: dict[str, Any]) -> tuple[UInt8Image, d
 
 def _inspect(job: dict[str, Any]) -> dict[str, Any]:
     """What LibRaw says of a raw; levels too, which need its samples, if ``levels`` is set."""
-    from defocus_ds.stages.decode_raw import inspect
+    from defocus_ds.stages.decode_raw import black_levels, inspect
 
     path = Path(job["path"])
     with _opened(path, _read(path), job) as raw:
-        found = inspect(raw)
+        found = inspect(path, raw)
         if job.get("levels"):
-            found["black_levels"] = [int(v) for v in raw.black_level_per_channel]
+            found["black_levels"] = black_levels(path, raw)
         return found
 
 
