@@ -30,6 +30,7 @@ __all__ = [
     "config_from_dict",
     "load_config",
     "merged",
+    "parse_toml",
     "parse_value",
 ]
 
@@ -186,9 +187,10 @@ def load_config(
     table: dict[str, Any] = {}
     if path is not None:
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {error}.") from error
+        table = parse_toml(text, str(path))
     config = BuildConfig.from_preset(preset or table.get("preset", "accurate"))
     config = merged(config, {k: v for k, v in table.items() if k != "preset"}, str(path))
     for setting in settings:
@@ -208,11 +210,24 @@ def config_from_dict(table: Mapping[str, Any]) -> BuildConfig:
     return merged(config, {k: v for k, v in table.items() if k != "preset"}, "dataset.json")
 
 
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The table of a TOML text.
+
+    Raises:
+        ConfigError: it is not TOML, is nested too deeply, or a number has too many digits;
+            ``where`` is named.
+    """
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: {error}.") from error
+
+
 def parse_value(text: str) -> Any:
     """The value of ``--set key=value``: TOML where it is TOML, else the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}", "--set")["value"]
+    except ConfigError:
         return text.strip()
 
 
