@@ -191,6 +191,8 @@ def load_config(
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {error}.") from error
         table = parse_toml(text, str(path))
+    if preset is None and table.get("preset", "accurate") not in PRESETS:
+        raise ConfigError(f"{path}: preset {table['preset']!r}: one of {', '.join(PRESETS)}.")
     config = BuildConfig.from_preset(preset or table.get("preset", "accurate"))
     config = merged(config, {k: v for k, v in table.items() if k != "preset"}, str(path))
     for setting in settings:
@@ -260,7 +262,10 @@ def merged(config: C, table: Mapping[str, Any], where: str) -> C:
         if type(value) is not kind:
             raise ConfigError(f"{where}: {key} needs {kind.__name__}, got {value!r}.")
         changes[key] = value
-    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
