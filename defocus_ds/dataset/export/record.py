@@ -86,7 +86,7 @@ def read_record(out: Path) -> ExportRecord:
     try:
         streams = tuple(_stream(stream) for stream in value["streams"])
         return ExportRecord(str(value["to"]), streams, dict(value["versions"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(f"{path}: not the record of an export ({error!r}).") from error
 
 
