@@ -6,6 +6,7 @@ are few and always the same.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ _HOSTILE = (
     b"\n",
     b'"',
     b"\r",
+)
+# "1e999" is written without its quotes: a number that no float holds
+_VALUES: tuple[Any, ...] = (
+    *(None, True, -1, 2**70, 0.5, "1e999", float("nan"), float("inf"), -(2**31)),
+    *("", "../../outside", "/etc/passwd", "a\0b", "\ud800", [], {}, [[]], {"a": {}}, ["x"]),
 )
 _ran: list[str] = []
 _watching = False
@@ -96,6 +102,24 @@ def edited(whole: bytes, changes: tuple[tuple[str, float, bytes], ...]) -> bytes
         elif kind == "zero":
             data[at : at + span] = bytes(len(data[at : at + span]))
     return bytes(data)
+
+
+def with_hostile_value(whole: bytes, share: float, which: int) -> bytes:
+    """A JSON record in which one value, so far into the file, is one that nobody expects there."""
+    record = json.loads(whole)
+    places = list(_places(record))
+    holder, key = places[int(share * len(places))]
+    holder[key] = _VALUES[which % len(_VALUES)]
+    return json.dumps(record).replace('"1e999"', "1e999").encode()
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(holder, key) of every value in a record, outer ones first."""
+    keys = value.keys() if isinstance(value, dict) else range(len(value))
+    for key in list(keys):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from _places(value[key])
 
 
 def complaint(error: DefocusError) -> str:

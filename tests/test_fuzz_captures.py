@@ -65,14 +65,14 @@ def read_or_refuse(path: Path, data: bytes) -> None:
 def test_damage_to_a_header_is_read_or_refused(
     tmp_path: Path, whole: dict[str, bytes], suffix: str
 ) -> None:
-    @fuzzed(120)
+    @fuzzed(70)
     @given(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 2**32 - 1))
     def of_a_kind(kind: str, seed: int) -> None:
         data = damaged(kind, whole[suffix], np.random.default_rng(seed))
         if data is not None:
             read_or_refuse(tmp_path / f"a{suffix}", data)
 
-    @fuzzed(80)
+    @fuzzed(40)
     @given(changes=edits())
     def of_any_kind(changes: tuple[tuple[str, float, bytes], ...]) -> None:
         head, rest = whole[suffix][:2048], whole[suffix][2048:]

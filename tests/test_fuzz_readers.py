@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from built_dataset import make_dataset
 from hypothesis import example, given
-from mutations import complaint, edited, edits, fuzzed, nothing_runs
+from hypothesis import strategies as st
+from mutations import complaint, edited, edits, fuzzed, nothing_runs, with_hostile_value
 
 from defocus_ds import load_crops
 from defocus_ds.config import BuildConfig, load_config
@@ -21,11 +22,14 @@ from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.export.record import read_record
 from defocus_ds.dataset.frozen import read_splits, splits_csv
 from defocus_ds.dataset.manifest import read_info, read_scenes
+from defocus_ds.dataset.pairs import built_pairs
+from defocus_ds.dataset.release_facts import About, release_facts
 from defocus_ds.dataset.released_manifest import read_released, released_names
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import MANIFEST_SCHEMA, REJECTED_SCHEMA, crop_record
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.errors import DefocusError
+from defocus_ds.frames import Level
 from defocus_ds.pipeline.journal import (
     Journal,
     read_failure,
@@ -38,7 +42,7 @@ from defocus_ds.stages.ingest.shoot_csv import parse_shoot_csv
 from defocus_ds.store import Receipt, read_receipt, write_receipt
 
 Edits = tuple[tuple[str, float, bytes], ...]
-NESTED: Edits = (("hostile", 0.5, b"\x01" + bytes([9])),)  # a hundred thousand brackets
+NESTED: Edits = (("hostile", 0.0, b"\x01" + bytes([9])),)  # a hundred thousand brackets
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def test_damage_is_named_or_harmless(dataset: Path, kind: Kind) -> None:
     intact = kind.read(path)
     refused = []
 
-    @fuzzed(40)
+    @fuzzed(25)
     @example(changes=NESTED)
     @given(changes=edits())
     def hurt(changes: Edits) -> None:
@@ -164,7 +168,83 @@ def test_damage_is_named_or_harmless(dataset: Path, kind: Kind) -> None:
     assert refused or kind.name in ("receipt", "failure")
 
 
-@fuzzed(150)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.file.endswith(".json")], ids=lambda kind: kind.name
+)
+def test_a_value_that_nobody_expects_is_named_or_harmless(dataset: Path, kind: Kind) -> None:
+    path = dataset / kind.file
+    whole = path.read_bytes()
+    intact = kind.read(path)
+
+    @fuzzed(60)
+    @given(share=st.floats(0, 1, exclude_max=True), which=st.integers(0, 18))
+    def hurt(share: float, which: int) -> None:
+        path.write_bytes(with_hostile_value(whole, share, which))
+        try:
+            found = kind.read(path)
+        except DefocusError as error:
+            text = complaint(error)
+            assert path.name in text or str(path.parent) in text
+        else:
+            assert found in (intact, None) or not kind.exact
+
+    try:
+        hurt()
+    finally:
+        path.write_bytes(whole)
+
+
+ALIGNMENT = json.dumps(
+    {
+        "residual_grid": [[1.0, 2.0, 0.1, 0.1, 0.5], [3.0, 2.0, 0.1, None, 0.5]],
+        "unexplained_grid": [[1.0, 2.0, 0.1]],
+        "radius_grid": [[1.0, 2.0, 3.0, 0.1]],
+        "radius_map": {
+            "rows": 4,
+            "columns": 5,
+            "step_px": 64,
+            "radius_px": [2.0] * 20,
+            "deviation_px": [0.1] * 20,
+            "spread_px": [0.1] * 20,
+        },
+    }
+).encode()
+COLOUR = json.dumps({"ciede2000": {"before": 2.5, "after": 0.5}, "curve": [0.0, 1.0]}).encode()
+
+
+def with_records(dataset: Path, alignment: bytes, colour: bytes) -> list[dict[str, Any]]:
+    """The rows of a dataset whose records of alignment and colour are these."""
+    rows = read_scenes(dataset / "scenes.parquet")
+    for row in rows:
+        if row["alignment"] is not None:
+            row |= {"alignment": alignment.decode(), "colour": colour.decode()}
+    return rows
+
+
+def test_a_record_that_nobody_expects_is_named_or_harmless(dataset: Path) -> None:
+    about = About("name", "CC-BY-4.0", ("A. Person",))
+    parts: dict[str, Any] = {"about": about, "crops": {"low": {"train": 1}}, "splits": {}}
+    parts |= {"duplicates": [], "left_out": {}, "seed": 0, "review": None}
+    pairs, _ = built_pairs(dataset, with_records(dataset, ALIGNMENT, COLOUR), Level.LOW)
+    assert all(pair.radius_map is not None for pair in pairs)
+
+    @fuzzed(60)
+    @given(share=st.floats(0, 1, exclude_max=True), which=st.integers(0, 18))
+    def hurt(share: float, which: int) -> None:
+        hostile = (with_hostile_value(whole, share, which) for whole in (ALIGNMENT, COLOUR))
+        rows = with_records(dataset, *hostile)
+        json.dumps(release_facts({}, rows, **parts), allow_nan=False)
+        try:
+            pairs, _ = built_pairs(dataset, rows, Level.LOW)
+        except DefocusError as error:
+            assert str(dataset) in complaint(error)
+        else:
+            assert len(pairs) == 2
+
+    hurt()
+
+
+@fuzzed(60)
 @given(changes=edits())
 def test_a_damaged_shoot_csv_is_complaints_with_their_lines(changes: Edits) -> None:
     text = "file,scene,level,offset\na.CR2,one,sharp,0\nb.CR2,one,low,2\nc.CR2,one,high,6\n"

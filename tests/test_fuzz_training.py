@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given
-from mutations import complaint, edited, edits, fuzzed, nothing_runs
+from hypothesis import example, given
+from hypothesis import strategies as st
+from mutations import complaint, edited, edits, fuzzed, nothing_runs, with_hostile_value
 from toy_crops import toy_recipe
 
 from defocus_ds.errors import DefocusError
@@ -83,7 +84,8 @@ def test_damage_is_named_or_harmless(run: Path, kind: Kind) -> None:
     whole = path.read_bytes()
     intact = kind.read(path)
 
-    @fuzzed(40)
+    @fuzzed(25)
+    @example(changes=(("hostile", 0.0, b"\x01\x09"),))
     @given(changes=edits())
     def hurt(changes: Edits) -> None:
         path.write_bytes(edited(whole, changes))
@@ -100,6 +102,27 @@ def test_damage_is_named_or_harmless(run: Path, kind: Kind) -> None:
     assert kind.read(path) == intact
 
 
+@pytest.mark.parametrize("name", ["info", "expected"])
+def test_a_value_that_nobody_expects_is_named_or_harmless(run: Path, name: str) -> None:
+    kind = next(kind for kind in KINDS if kind.name == name)
+    path = run / kind.file
+    whole = path.read_bytes()
+
+    @fuzzed(60)
+    @given(share=st.floats(0, 1, exclude_max=True), which=st.integers(0, 18))
+    def hurt(share: float, which: int) -> None:
+        path.write_bytes(with_hostile_value(whole, share, which))
+        try:
+            kind.read(path)
+        except DefocusError as error:
+            assert path.name in complaint(error)
+
+    try:
+        hurt()
+    finally:
+        path.write_bytes(whole)
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04" + bytes(90), bytes(range(256))])
 def test_damaged_weights_end_a_command_in_one_line(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "best.safetensors"
@@ -111,7 +134,7 @@ def test_damaged_weights_end_a_command_in_one_line(tmp_path: Path, damage: bytes
     assert done.stderr.count("\n") == 1
 
 
-@fuzzed(200)
+@fuzzed(80)
 @given(changes=edits())
 def test_damaged_pickles_of_weights_are_refused_or_plain_arrays(changes: Edits) -> None:
     kernel = np.arange(30, dtype=np.float32).reshape(3, 2, 5)
