@@ -30,6 +30,7 @@ __all__ = [
     "config_from_dict",
     "load_config",
     "merged",
+    "parse_toml",
     "parse_value",
 ]
 
@@ -186,9 +187,12 @@ def load_config(
     table: dict[str, Any] = {}
     if path is not None:
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {error}.") from error
+        table = parse_toml(text, str(path))
+    if preset is None and table.get("preset", "accurate") not in PRESETS:
+        raise ConfigError(f"{path}: preset {table['preset']!r}: one of {', '.join(PRESETS)}.")
     config = BuildConfig.from_preset(preset or table.get("preset", "accurate"))
     config = merged(config, {k: v for k, v in table.items() if k != "preset"}, str(path))
     for setting in settings:
@@ -208,11 +212,24 @@ def config_from_dict(table: Mapping[str, Any]) -> BuildConfig:
     return merged(config, {k: v for k, v in table.items() if k != "preset"}, "dataset.json")
 
 
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The table of a TOML text.
+
+    Raises:
+        ConfigError: it is not TOML, is nested too deeply, or a number has too many digits;
+            ``where`` is named.
+    """
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: {error}.") from error
+
+
 def parse_value(text: str) -> Any:
     """The value of ``--set key=value``: TOML where it is TOML, else the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}", "--set")["value"]
+    except ConfigError:
         return text.strip()
 
 
@@ -245,7 +262,10 @@ def merged(config: C, table: Mapping[str, Any], where: str) -> C:
         if type(value) is not kind:
             raise ConfigError(f"{where}: {key} needs {kind.__name__}, got {value!r}.")
         changes[key] = value
-    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:

@@ -32,8 +32,22 @@ __all__ = [
 ]
 
 
+_LONGEST = 2000
+
+
 class DefocusError(Exception):
-    """Base of every deliberate error; its text is one line fit for a person."""
+    """Base of every deliberate error; its text is one line fit for a person.
+
+    Texts quote files, and those may hold anything: what cannot be printed is escaped, and a text
+    of more than 2000 characters loses its middle.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 4 :]}"
+        super().__init__(text)
 
 
 class InputError(DefocusError):

@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: cannot be read as JSON ({error}).") from error
 
 
@@ -142,16 +142,26 @@ class Receipt:
 
 
 def write_receipt(dataset: Path, receipt: Receipt) -> None:
-    """Write ``receipts/<scene>/<stage>.json`` atomically."""
-    write_json(_receipt_path(dataset, receipt.scene, receipt.stage), asdict(receipt))
+    """Write ``receipts/<scene>/<stage>.json`` atomically, with a checksum of its own."""
+    record = asdict(receipt)
+    path = _receipt_path(dataset, receipt.scene, receipt.stage)
+    write_json(path, record | {"sha256": _record_digest(record)})
 
 
 def read_receipt(dataset: Path, scene: str, stage: str) -> Receipt | None:
-    """The receipt, or None when absent or unreadable: an unreadable one proves nothing."""
+    """The receipt, or None when absent, damaged or another's: then it proves nothing."""
     try:
-        return Receipt(**read_json(_receipt_path(dataset, scene, stage)))
-    except (DatasetError, TypeError):
+        record = read_json(_receipt_path(dataset, scene, stage))
+        stated = record.pop("sha256")
+        found = Receipt(**record)
+        whole = stated == _record_digest(record)
+    except (DatasetError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return None
+    return found if whole and (found.scene, found.stage) == (scene, stage) else None
+
+
+def _record_digest(record: dict[str, Any]) -> str:
+    return sha256_bytes(json.dumps(record, sort_keys=True, allow_nan=False).encode())
 
 
 def _receipt_path(dataset: Path, scene: str, stage: str) -> Path:

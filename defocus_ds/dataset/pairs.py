@@ -162,7 +162,10 @@ def _grid(
     where: str, record: Mapping[str, Any], key: str, length: int
 ) -> Iterator[tuple[float, ...]]:
     """Nodes of a grid in an alignment record; a node with a null entry was not measured."""
-    for node in record.get(key) or []:
+    nodes = record.get(key) or []
+    if not isinstance(nodes, list):
+        raise DatasetError(f"{where}: alignment: {key} is {str(nodes)[:80]!r}, need a list.")
+    for node in nodes:
         numbers = node if isinstance(node, list) else []
         if len(numbers) != length or not all(
             value is None or isinstance(value, int | float) for value in numbers

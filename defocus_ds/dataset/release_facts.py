@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -124,11 +125,14 @@ def _counted(texts: Iterable[str | None]) -> dict[str, int]:
 def _level(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]:
     """Figures over the pairs of a level."""
     kept = [row for row in rows if row["level"] == level]
-    before, after = [], []
+    before: list[float] = []
+    after: list[float] = []
     for row in kept:
-        difference = json.loads(row["colour"] or "{}").get("ciede2000") or {}
-        before.append(difference.get("before"))
-        after.append(difference.get("after"))
+        difference = json.loads(row["colour"] or "{}").get("ciede2000")
+        for name, values in (("before", before), ("after", after)):
+            value = difference.get(name) if isinstance(difference, dict) else None
+            if isinstance(value, float) and math.isfinite(value):
+                values.append(value)
     return {
         "offset": Level(level).offset,
         "pairs": len(kept),

@@ -79,7 +79,7 @@ def read_truth(shoot: Path) -> dict[str, TrueScene]:
     try:
         size = (int(table["size"][0]), int(table["size"][1]))
         scenes = [_scene(shoot, entry, size) for entry in table["scenes"]]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: {type(error).__name__} {error}; simulate again.") from error
     return {scene.scene: scene for scene in scenes}
 

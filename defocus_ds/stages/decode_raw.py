@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -13,18 +14,20 @@ from defocus_ds.errors import CaptureUnreadable, DevelopFailed
 from defocus_ds.frames import UInt8Image
 from defocus_ds.stages.decode_image import to_uint8_rgb
 
-__all__ = ["develop_raw", "half_size", "inspect", "masked_levels", "open_raw"]
-
-T = TypeVar("T")
+__all__ = ["develop_raw", "half_size", "inspect", "masked_levels", "opened_raw"]
 
 _BLACK_TOLERANCE = 32
 _MASKED_EDGE = 2  # columns left out on either side of the masked ones: they see stray light
 
 
-def open_raw(
+@contextmanager
+def opened_raw(
     path: Path, data: bytes, *, raw_size: Sequence[int] | None, max_megapixels: float
-) -> Any:
+) -> Iterator[Any]:
     """LibRaw with the file open and not yet unpacked, its sizes checked.
+
+    Whatever LibRaw finds wrong in the block is laid to the file: rawpy unpacks where it needs to,
+    also to tell the white balance.
 
     Args:
         path: names the file in messages; it is not opened.
@@ -37,20 +40,18 @@ def open_raw(
     """
     import rawpy
 
-    raw = _guard(path, lambda: rawpy.imread(io.BytesIO(data)))
-    width, height = raw.sizes.raw_width, raw.sizes.raw_height
-    if raw_size and (width, height) != tuple(raw_size):
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            _check_size(path, raw, raw_size, max_megapixels)
+            yield raw
+    except rawpy.LibRawUnsufficientMemoryError as error:
+        raise MemoryError from error
+    except rawpy.LibRawError as error:
+        text = error.args[0] if error.args else type(error).__name__
+        text = text.decode("ascii", "replace") if isinstance(text, bytes) else str(text)
         raise CaptureUnreadable(
-            f"{path.name}: LibRaw sees {width}x{height} raw pixels, the header "
-            f"{raw_size[0]}x{raw_size[1]}. The file is damaged; copy it again."
-        )
-    megapixels = width * height / 1e6
-    if megapixels > max_megapixels:
-        raise CaptureUnreadable(
-            f"{path.name}: {width}x{height} raw pixels are {megapixels:.1f} megapixels "
-            f"(limit {max_megapixels:g}). If that is right: --set limits.max_megapixels=N."
-        )
-    return raw
+            f"{path.name}: LibRaw cannot decode it ({text}). Copy it again, or leave it out."
+        ) from error
 
 
 def inspect(raw: Any) -> dict[str, Any]:
@@ -76,23 +77,16 @@ def inspect(raw: Any) -> dict[str, Any]:
     }
 
 
-def half_size(path: Path, raw: Any) -> UInt8Image:
-    """(H/2, W/2, 3) RGB in [0, 255], without interpolation, by the camera's white balance.
-
-    Raises:
-        CaptureUnreadable: LibRaw cannot decode it.
-    """
+def half_size(raw: Any) -> UInt8Image:
+    """(H/2, W/2, 3) RGB in [0, 255], without interpolation, by the camera's white balance."""
     import rawpy
 
-    pixels = _guard(
-        path,
-        lambda: raw.postprocess(
-            half_size=True,
-            demosaic_algorithm=rawpy.DemosaicAlgorithm.LINEAR,
-            use_camera_wb=True,
-            no_auto_bright=True,
-            user_flip=0,
-        ),
+    pixels = raw.postprocess(
+        half_size=True,
+        demosaic_algorithm=rawpy.DemosaicAlgorithm.LINEAR,
+        use_camera_wb=True,
+        no_auto_bright=True,
+        user_flip=0,
     )
     return to_uint8_rgb(pixels)
 
@@ -104,13 +98,12 @@ def develop_raw(
 
     Args:
         path: names the file in messages.
-        raw: from `open_raw`.
+        raw: from `opened_raw`.
         plan: the record of a `Development`.
         expected_black: raw level that LibRaw's and the masked pixels' must agree with; None:
             of a camera whose levels are not known.
 
     Raises:
-        CaptureUnreadable: LibRaw cannot decode it.
         DevelopFailed: white balance or black level cannot be right.
     """
     import rawpy
@@ -121,7 +114,7 @@ def develop_raw(
             f"{path.name}: LibRaw reads the white balance as {wb} (all of R, G, B must be "
             "above 0). Its header is damaged; copy the file again or leave the scene out."
         )
-    blacks = [int(v) for v in _guard(path, lambda: raw.black_level_per_channel)]
+    blacks = [int(v) for v in raw.black_level_per_channel]
     if expected_black is not None:
         _check_black(path, blacks, expected_black, "LibRaw reads")
         blacks = masked_levels(path, raw)
@@ -148,7 +141,7 @@ def develop_raw(
     else:
         options["use_camera_wb"] = True
     white = int(raw.white_level)
-    pixels = to_uint8_rgb(_guard(path, lambda: raw.postprocess(**options)))
+    pixels = to_uint8_rgb(raw.postprocess(**options))
     return pixels, {
         "black_measured": blacks,
         "white_balance_read": wb,
@@ -163,11 +156,10 @@ def masked_levels(path: Path, raw: Any) -> list[int]:
     Measured here because LibRaw, depending on the file, believes the makernote instead.
 
     Raises:
-        CaptureUnreadable: LibRaw cannot unpack it.
         DevelopFailed: there are no masked pixels of each colour.
     """
     top, left = raw.sizes.top_margin, raw.sizes.left_margin
-    samples = _guard(path, lambda: raw.raw_image)
+    samples = raw.raw_image
     masked = samples[top:, _MASKED_EDGE : max(_MASKED_EDGE, left - _MASKED_EDGE)]
     if min(masked.shape) < 2:
         raise DevelopFailed(
@@ -188,17 +180,18 @@ def _check_black(path: Path, levels: list[int], expected: int, source: str) -> N
         )
 
 
-def _guard(path: Path, work: Callable[[], T]) -> T:
-    """Run a LibRaw call; its errors become ours."""
-    import rawpy
-
-    try:
-        return work()
-    except rawpy.LibRawUnsufficientMemoryError as error:
-        raise MemoryError from error
-    except rawpy.LibRawError as error:
-        text = error.args[0] if error.args else type(error).__name__
-        text = text.decode("ascii", "replace") if isinstance(text, bytes) else str(text)
+def _check_size(
+    path: Path, raw: Any, raw_size: Sequence[int] | None, max_megapixels: float
+) -> None:
+    width, height = raw.sizes.raw_width, raw.sizes.raw_height
+    if raw_size and (width, height) != tuple(raw_size):
         raise CaptureUnreadable(
-            f"{path.name}: LibRaw cannot decode it ({text}). Copy it again, or leave it out."
-        ) from error
+            f"{path.name}: LibRaw sees {width}x{height} raw pixels, the header "
+            f"{raw_size[0]}x{raw_size[1]}. The file is damaged; copy it again."
+        )
+    megapixels = width * height / 1e6
+    if megapixels > max_megapixels:
+        raise CaptureUnreadable(
+            f"{path.name}: {width}x{height} raw pixels are {megapixels:.1f} megapixels "
+            f"(limit {max_megapixels:g}). If that is right: --set limits.max_megapixels=N."
+        )

@@ -151,16 +151,18 @@ def _luma(capture: dict[str, Any], job: dict[str, Any]) -> npt.NDArray[Any]:
     data = _read(path)
     if capture["kind"] == "raw":
         with _opened(path, data, job) as raw:
-            rgb = half_size(path, raw)
+            rgb = half_size(raw)
     else:
         rgb = decode_image(path, data)
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
 
 
 def _opened(path: Path, data: bytes, job: dict[str, Any]) -> Any:
-    from defocus_ds.stages.decode_raw import open_raw
+    from defocus_ds.stages.decode_raw import opened_raw
 
-    return open_raw(path, data, raw_size=job.get("raw_size"), max_megapixels=job["max_megapixels"])
+    return opened_raw(
+        path, data, raw_size=job.get("raw_size"), max_megapixels=job["max_megapixels"]
+    )
 
 
 def _read(path: Path) -> bytes:

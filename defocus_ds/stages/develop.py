@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from defocus_ds.config import DevelopConfig, LimitsConfig
 from defocus_ds.errors import DevelopFailed
 from defocus_ds.frames import Bracket, Capture
 from defocus_ds.optics import Transfer
-from defocus_ds.stages.decoding import run_decoder
+from defocus_ds.stages.decoding import Decoder, run_decoder
 from defocus_ds.stages.ingest.header import read_header
 from defocus_ds.store import atomic_path
 
@@ -120,7 +121,12 @@ def plan_development(
 
 
 def develop(
-    capture: Capture, *, development: Development, limits: LimitsConfig, target: Path
+    capture: Capture,
+    *,
+    development: Development,
+    limits: LimitsConfig,
+    target: Path,
+    decoder: Decoder | None = None,
 ) -> DevelopRecord:
     """Decode one capture to an array on disk.
 
@@ -130,6 +136,7 @@ def develop(
         limits: memory (MB) and time (s) of the decoding process, and the largest picture.
         target: ``.npy`` file that appears whole or not at all: (H, W, 3) uint8 RGB in
             [0, 255], pixels as stored, EXIF orientation not applied.
+        decoder: the process to use, for several captures; None: one for this capture alone.
 
     Returns:
         Size, SHA-256 of the file and of the pixels, and what LibRaw read.
@@ -141,11 +148,11 @@ def develop(
     """
     header = read_header(capture.path, limits=limits)
     known = _KNOWN_LEVELS.get(header.info.model or "")
-    with atomic_path(target) as temporary:
-        result = run_decoder(
+    own = Decoder(limits) if decoder is None else nullcontext(decoder)
+    with atomic_path(target) as temporary, own as process:
+        result = process.run(
             "develop",
             capture.path,
-            limits=limits,
             kind=development.kind,
             size=(capture.info.width, capture.info.height),
             raw_size=header.raw_size,

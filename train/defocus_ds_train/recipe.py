@@ -10,14 +10,13 @@ import difflib
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from defocus_ds.config import merged, parse_value
+from defocus_ds.config import merged, parse_toml, parse_value
 from defocus_ds.errors import ConfigError
 
 __all__ = ["EXECUTION_KEYS", "Recipe", "load_recipe", "recipe_differences", "recipe_names"]
@@ -165,10 +164,7 @@ def load_recipe(recipe: str | Path, settings: Iterable[str] = ()) -> Recipe:
             named), wrong type or value out of range.
     """
     text, origin = _read(str(recipe))
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{origin}: {error}.") from error
+    table = parse_toml(text, origin)
     table.setdefault("name", Path(recipe).stem)
     where = origin
     for setting in settings:

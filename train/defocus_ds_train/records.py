@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -134,8 +133,9 @@ class Reports:
         rows = []
         if self._table.is_file():
             # a crash may have cut the last line short
-            whole, _, _ = self._table.read_text(encoding="utf-8").rpartition("\n")
-            table = csv.DictReader(whole.splitlines())
+            whole, _, _ = self._table.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+            names, *cells = (line.split(",") for line in whole.splitlines() or [""])
+            table = [dict(zip(names, row, strict=False)) for row in cells]
             rows = [row for row in table if _kept(row, after_step, after_epoch)]
         lines = [",".join(self.COLUMNS)]
         lines += [",".join(row.get(name) or "" for name in self.COLUMNS) for row in rows]

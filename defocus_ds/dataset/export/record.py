@@ -103,7 +103,7 @@ def record_of(data: bytes, *, where: str) -> ExportRecord:
     try:
         streams = tuple(_stream(stream) for stream in value["streams"])
         return ExportRecord(str(value["to"]), streams, dict(value["versions"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(f"{where}: not the record of an export ({error!r}).") from error
 
 

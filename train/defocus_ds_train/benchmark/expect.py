@@ -170,7 +170,7 @@ def load_expectations(source: str | Path) -> Expectations:
             raise ValueError(f"format {table['format']}, need {FORMAT}")
         results = tuple(_expected(entry) for entry in table["results"])
         sets = {str(name): str(digest) for name, digest in table["sets"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{text}: not stored results ({error}); write them with --store."
         ) from error

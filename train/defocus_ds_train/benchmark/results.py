@@ -236,6 +236,7 @@ def load_restoration(
         KeyError,
         TypeError,
         AttributeError,
+        RecursionError,
         DatasetError,
         pa.ArrowException,
     ):

@@ -179,7 +179,7 @@ def _open(folder: Path, digest: str, shape: tuple[int, int, bool]) -> CropCache 
             return None
         mapped = {name: _map(folder / name, count, size) for name in files}
         scenes = tuple(info["scenes"])
-    except (DatasetError, OSError, KeyError, TypeError, ValueError):
+    except (DatasetError, OSError, KeyError, TypeError, ValueError, OverflowError):
         return None
     return CropCache(digest, mapped["sharp.u8"], mapped.get("blurred.u8"), scene_of, scenes)
 
