@@ -163,6 +163,10 @@ def test_disk_that_is_really_full(shoot: Path, whole: Path, small_disk: Path) ->
     assert f"{dataset / 'work/scene02/low.npy'}: could not be written" in error
     assert "0.0 MB are free there" in error
     assert not strays(dataset)
+    with ballast.open("ab") as file:
+        file.write(bytes(shutil.disk_usage(small_disk).free))
+    with pytest.raises(OSError, match=r"/receipts/shoot\.json: could not be written \(No space"):
+        defocus_ds.build(shoot, dataset, config=QUICK)
     ballast.unlink()
     assert defocus_ds.build(shoot, dataset, config=QUICK, jobs=1).clean
     assert contents(dataset) == contents(whole)

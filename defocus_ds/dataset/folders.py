@@ -11,8 +11,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -39,29 +39,35 @@ def only_writer(dataset: Path) -> Iterator[None]:
     """
     with (dataset / ".lock").open("a+") as file:
         _lock(dataset, file)
-        file.truncate(0)
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        file.write(f"process {os.getpid()} on {platform.node() or 'unknown'} since {since}")
-        file.flush()
-        for path in list(dataset.iterdir()):
-            if path.name != "report":
-                remove_strays(path)
+        holder = f"process {os.getpid()} on {platform.node() or 'unknown'} since {since}"
+        with suppress(OSError):  # the lock holds on a full disk, too
+            file.truncate(0)
+            os.write(file.fileno(), holder.encode())
+        remove_strays(dataset, leave=("report",))
         yield
 
 
-def remove_strays(path: Path) -> None:
-    """Remove the file, folder or link if its name starts with ``.tmp-``, else all such in it.
+def remove_strays(folder: Path, *, leave: Sequence[str] = ()) -> None:
+    """Remove every file, folder and link below the folder whose name starts with ``.tmp-``.
 
     Links are not followed.  The caller knows that nobody is writing there.
+
+    Args:
+        folder: to clean; it need not exist.
+        leave: names in the folder itself that are not entered.
     """
-    if path.name.startswith(".tmp-"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    elif path.is_dir() and not path.is_symlink():
-        for child in list(path.iterdir()):
-            remove_strays(child)
+    for here, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(here, name)
+            if not name.startswith(".tmp-"):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        left = leave if Path(here) == folder else ()
+        folders[:] = [name for name in folders if not name.startswith(".tmp-") and name not in left]
 
 
 def being_written(dataset: Path) -> bool:
