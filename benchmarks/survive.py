@@ -2,8 +2,8 @@
 
     python benchmarks/survive.py --kills 100 -o docs/benchmarks/survive.md
 
-What is done and what is compared is told in `_ABOUT`, which the page begins with.  Exits with 1
-when anything differs.
+What is done and what is compared is told in `_ABOUT`, which the page begins with.  Interrupted,
+it tells what it has found so far.  Exits with 1 when anything differs, or ran twice, or is left.
 """
 
 from __future__ import annotations
@@ -134,17 +134,15 @@ def torment(trial: Trial, kills: int, *, folder: Path, seed: int) -> Tally:
         leaders: list[int] = []
         ended = False
         while not ended:
-            with log.open("w") as output:
-                process = subprocess.Popen(
-                    [*_COMMAND, *trial.arguments(target)],
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
+            process = _start([*_COMMAND, *trial.arguments(target)], log)
             leaders.append(process.pid)
-            if tally.kills.total() < kills:
-                before |= _kill(process, trial, target, tally, draw)
-            status = process.wait()
+            try:
+                if tally.kills.total() < kills:
+                    before |= _kill(process, trial, target, tally, draw)
+                status = process.wait()
+            except KeyboardInterrupt:  # tell what was found so far
+                os.killpg(process.pid, signal.SIGKILL)
+                return tally
             if status not in (0, -signal.SIGKILL):
                 said = " ".join(log.read_text().split())[-300:]
                 tally.failed.append(f"{target.name}: exit status {status}: {said}")
@@ -161,6 +159,11 @@ def torment(trial: Trial, kills: int, *, folder: Path, seed: int) -> Tally:
         _note(trial, tally)
         shutil.rmtree(target)
     return tally
+
+
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("w") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
 
 def _kill(
@@ -211,9 +214,13 @@ def _workers(leader: int) -> list[int]:
 
 def _note(trial: Trial, tally: Tally) -> None:
     bad = len(tally.differing) + len(tally.done_twice) + len(tally.failed)
-    note(f"{trial.name}: {tally.kills.total()} kills, {tally.folders} folders, {bad} faults")
-    for fault in (*tally.differing, *tally.done_twice, *tally.failed):
-        note(f"  {fault}")
+    note(
+        f"{trial.name}: {tally.kills.total()} kills, {tally.folders} folders, {bad} faults, "
+        f"{tally.left_running} processes left"
+    )
+    for kind in ("differing", "done_twice", "failed"):
+        for fault in getattr(tally, kind):
+            note(f"  {kind}: {fault}")
 
 
 def _defocus_ds(*arguments: str | Path) -> float:
@@ -254,7 +261,6 @@ def _trials(work: Path, *, scenes: int, size: str, seed: int, jobs: int) -> list
     released.mkdir()
     seconds.append(_defocus_ds(*release(released)))
     return [
-        Trial("build", build, lambda target: None, contents(built), seconds[0], KINDS),
         Trial(
             "crop",
             crop,
@@ -272,6 +278,7 @@ def _trials(work: Path, *, scenes: int, size: str, seed: int, jobs: int) -> list
             KINDS[:1],
             lambda target: (target / "release").is_dir(),
         ),
+        Trial("build", build, lambda target: None, contents(built), seconds[0], KINDS),
     ]
 
 
@@ -325,7 +332,7 @@ def main() -> int:
         work = Path(name)
         options = {"size": args.size, "seed": args.seed, "jobs": args.jobs}
         trials = _trials(work, scenes=args.scenes, **options)
-        kills = [args.kills, args.few, args.few]
+        kills = [args.few, args.few, args.kills]
         tallies = [
             torment(trial, count, folder=work, seed=args.seed)
             for trial, count in zip(trials, kills, strict=True)
