@@ -9,7 +9,6 @@ it tells what it has found so far.  Exits with 1 when anything differs, or ran t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -25,12 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from results import frame_size, machine, note, table, write_text
+from same_bytes import VARYING, contents, signed
 
-from defocus_ds.store import sha256_bytes, sha256_file
+__all__ = ["Tally", "Trial", "torment"]
 
-__all__ = ["VARYING", "Tally", "Trial", "contents", "signed", "torment"]
-
-VARYING = ("cpu_seconds", "peak_memory_mb", "seconds", "written_ns")
 KINDS = ("all processes", "main process", "one worker")
 _GRACE_S = 15.0
 _ABOUT = """\
@@ -87,35 +84,6 @@ class Tally:
     left_running: int = 0
 
 
-def contents(root: Path) -> dict[str, str]:
-    """Relative path -> SHA-256 of everything that must not depend on how a folder was made.
-
-    Of receipts, the JSON without `VARYING`; a folder without files is named too.
-    """
-    found: dict[str, str] = {}
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if path.is_dir():
-            found |= {} if any(path.iterdir()) else {name: "an empty folder"}
-        elif name.startswith("receipts/"):
-            record = json.loads(path.read_text())
-            kept = {key: value for key, value in record.items() if key not in VARYING}
-            found[name] = sha256_bytes(json.dumps(kept, sort_keys=True).encode())
-        elif name != ".lock":
-            found[name] = sha256_file(path)
-    return found
-
-
-def signed(dataset: Path) -> dict[str, tuple[int, int]]:
-    """Receipt of a stage -> what changes when it is written again."""
-    found = {}
-    for path in dataset.glob("receipts/*/[!.]*.json"):
-        with suppress(FileNotFoundError):  # a build is running
-            stat = path.stat()
-            found[path.relative_to(dataset).as_posix()] = stat.st_ino, stat.st_mtime_ns
-    return found
-
-
 def torment(trial: Trial, kills: int, *, folder: Path, seed: int) -> Tally:
     """Kill the command as often as asked, over as many folders as that takes.
 
@@ -138,7 +106,7 @@ def torment(trial: Trial, kills: int, *, folder: Path, seed: int) -> Tally:
             leaders.append(process.pid)
             try:
                 if tally.kills.total() < kills:
-                    before |= _kill(process, trial, target, tally, draw)
+                    before = _kill(process, trial, target, tally, draw) | before
                 status = process.wait()
             except KeyboardInterrupt:  # tell what was found so far
                 os.killpg(process.pid, signal.SIGKILL)

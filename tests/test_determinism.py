@@ -18,7 +18,7 @@ import defocus_ds
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from survive import contents  # noqa: E402
+from same_bytes import contents  # noqa: E402
 
 
 @pytest.fixture(scope="module")

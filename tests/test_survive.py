@@ -26,7 +26,7 @@ from defocus_ds.store import atomic_path, read_receipt, write_bytes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from survive import contents, signed  # noqa: E402
+from same_bytes import contents, signed  # noqa: E402
 
 KILLED = -signal.SIGKILL
 ABOUT = ("--licence", "CC0-1.0", "--author", "Nobody", "--name", "tiny")
