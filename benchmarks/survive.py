@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from results import frame_size, machine, note, table, write_text
+from results import machine, note, table, write_text
 from same_bytes import VARYING, contents, signed
 
 __all__ = ["Tally", "Trial", "torment"]
@@ -295,7 +295,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, help="page to write")
     args = parser.parse_args()
-    frame_size(args.size)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         options = {"size": args.size, "seed": args.seed, "jobs": args.jobs}
@@ -305,7 +304,10 @@ def main() -> int:
             torment(trial, count, folder=work, seed=args.seed)
             for trial, count in zip(trials, kills, strict=True)
         ]
-    page = _page(trials, tallies, f"python benchmarks/survive.py --kills {args.kills}")
+    command = f"python benchmarks/survive.py --kills {args.kills} --few {args.few}"
+    if any(t.kills.total() < count for t, count in zip(tallies, kills, strict=True)):
+        command += "  # interrupted before the last kill"
+    page = _page(trials, tallies, command)
     print(page)
     if args.output:
         write_text(args.output, page)
