@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import UInt8Image
 
 __all__ = [
+    "NOT_WRITTEN",
     "Receipt",
     "atomic_path",
     "inside",
@@ -27,7 +29,12 @@ __all__ = [
     "write_json",
     "write_png",
     "write_receipt",
+    "writing",
 ]
+
+
+# what every failure to write says: it is the disk's, not the scene's that was being built
+NOT_WRITTEN = "could not be written"
 
 
 @contextmanager
@@ -35,20 +42,41 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path in the target's folder that replaces the target if the block succeeds.
 
     The file is flushed to disk before the rename, so after a power cut ``target`` is the old
-    file, the new one, or absent; never a part.  Temporary names start with ``.tmp-``.
+    file, the new one, or absent; never a part.  Folders are not flushed: a rename that is lost
+    leaves the old file or none, which no receipt vouches for.  Temporary names start with
+    ``.tmp-``.
+
+    Raises:
+        OSError: it cannot be written; the text names the target, the reason and the free space.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Errors of the disk in the block name the target; those of files elsewhere pass as they are.
+
+    Raises:
+        OSError: the target, the reason, the free space and the way out.
+    """
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if NOT_WRITTEN in str(error) or _is_elsewhere(error, target):
+            raise
+        raise OSError(_not_written(target, error)) from error
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -123,9 +151,9 @@ class Receipt:
     """Proof that a stage was done: inputs and outputs by hash, so staleness is decidable.
 
     ``inputs`` and ``outputs`` map names to SHA-256; ``result`` is what later stages and the
-    manifest need; ``written_ns`` are the outputs' modification times, so that untouched files
-    need not be hashed again.  Times, ``seconds``, ``cpu_seconds`` and ``peak_memory_mb`` vary
-    between runs and stay out of the dataset's own files.
+    manifest need; ``written_ns`` and ``sizes`` are the outputs' modification times and bytes, so
+    that untouched files need not be hashed again.  Times, ``seconds``, ``cpu_seconds`` and
+    ``peak_memory_mb`` vary between runs and stay out of the dataset's own files.
     """
 
     stage: str
@@ -139,11 +167,14 @@ class Receipt:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 def write_receipt(dataset: Path, receipt: Receipt) -> None:
-    """Write ``receipts/<scene>/<stage>.json`` atomically, with a checksum of its own."""
-    record = asdict(receipt)
+    """Write ``receipts/<scene>/<stage>.json`` atomically: with the sizes of the outputs, and a
+    checksum of its own."""
+    sizes = {name: (dataset / name).stat().st_size for name in receipt.outputs}
+    record = asdict(replace(receipt, sizes=sizes))
     path = _receipt_path(dataset, receipt.scene, receipt.stage)
     write_json(path, record | {"sha256": _record_digest(record)})
 
@@ -162,6 +193,29 @@ def read_receipt(dataset: Path, scene: str, stage: str) -> Receipt | None:
 
 def _record_digest(record: dict[str, Any]) -> str:
     return sha256_bytes(json.dumps(record, sort_keys=True, allow_nan=False).encode())
+
+
+def _is_elsewhere(error: OSError, target: Path) -> bool:
+    """Whether the error names a file that is neither the target, nor above it, nor temporary."""
+    if not isinstance(error.filename, str):
+        return False
+    path, folder = Path(error.filename), target.parent
+    if target.is_relative_to(path):
+        return False
+    names = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+    return not (names and names[0].startswith(".tmp-"))
+
+
+def _not_written(target: Path, error: OSError) -> str:
+    try:
+        free = f"{shutil.disk_usage(target.parent).free / 2**20:.1f} MB are free there"
+    except OSError:  # the folder is gone or hidden
+        free = "its folder cannot be looked into"
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"{target}: {NOT_WRITTEN} ({reason}; {free}). Make room or give permission, then run the "
+        "same command again."
+    )
 
 
 def _receipt_path(dataset: Path, scene: str, stage: str) -> Path:

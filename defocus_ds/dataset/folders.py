@@ -5,43 +5,69 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import platform
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from defocus_ds.errors import DatasetError
+from defocus_ds.store import writing
 
-__all__ = ["being_written", "only_writer", "replaced_folder"]
+__all__ = ["being_written", "only_writer", "remove_strays", "replaced_folder"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_LOCK_ATTEMPTS = 4
 
 
 @contextmanager
 def only_writer(dataset: Path) -> Iterator[None]:
     """Hold the lock that `build` holds too; the system releases it however this process ends.
 
+    What an earlier holder left half-written is removed first.  ``report/`` is written without the
+    lock, and left alone.
+
     Raises:
-        DatasetError: another process is writing to the dataset.
+        DatasetError: another process is writing to the dataset, or its disk has no locks.
     """
     with (dataset / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read(20).strip() or "unknown"
-            raise DatasetError(
-                f"{dataset}: another build or crop is at work on it (process {holder}). "
-                "Wait for it, or stop it first."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        _lock(dataset, file)
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        holder = f"process {os.getpid()} on {platform.node() or 'unknown'} since {since}"
+        with suppress(OSError):  # the lock holds on a full disk, too
+            file.truncate(0)
+            os.write(file.fileno(), holder.encode())
+        remove_strays(dataset, leave=("report",))
         yield
+
+
+def remove_strays(folder: Path, *, leave: Sequence[str] = ()) -> None:
+    """Remove every file, folder and link below the folder whose name starts with ``.tmp-``.
+
+    Links are not followed.  The caller knows that nobody is writing there.
+
+    Args:
+        folder: to clean; it need not exist.
+        leave: names in the folder itself that are not entered.
+    """
+    for here, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(here, name)
+            if not name.startswith(".tmp-"):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        left = leave if Path(here) == folder else ()
+        folders[:] = [name for name in folders if not name.startswith(".tmp-") and name not in left]
 
 
 def being_written(dataset: Path) -> bool:
@@ -68,20 +94,47 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     Where the system cannot exchange two folders in one step, the old one is renamed away first,
     and an interruption between the two renames leaves it as ``.old-<name>`` beside the half-made
     folder, which the next run puts back.  An ``.old-<name>`` of another origin is not touched.
+
+    Raises:
+        OSError: it cannot be written; the text names the target, the reason and the free space.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _clean_up(target)
-    fresh, lock = _locked_folder(target)
-    try:
-        fresh.chmod(0o755)
-        yield fresh
-        for path in [*fresh.rglob("*"), fresh]:
-            _flush(path)
-        _take_place(fresh, target)
-        _flush(target.parent)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        os.close(lock)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _clean_up(target)
+        fresh, lock = _locked_folder(target)
+        try:
+            fresh.chmod(0o755)
+            yield fresh
+            for path in [*fresh.rglob("*"), fresh]:
+                _flush(path)
+            _take_place(fresh, target)
+            _flush(target.parent)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(dataset: Path, file: IO[str]) -> None:
+    """Take the lock, or name who has it."""
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if attempt + 1 < _LOCK_ATTEMPTS:  # `being_written` holds it for a moment
+                time.sleep(0.05)
+                continue
+            file.seek(0)
+            holder = " ".join(file.read(300).split()) or "unknown"
+            raise DatasetError(
+                f"{dataset}: another build or crop is at work on it ({holder}). "
+                "Wait for it, or stop it first."
+            ) from error
+        except OSError as error:
+            raise DatasetError(
+                f"{dataset}: its disk cannot be locked ({error.strerror}), so two builds could "
+                "write to it at once. Choose a folder on another disk."
+            ) from error
 
 
 def _clean_up(target: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig
+from defocus_ds.dataset.folders import remove_strays
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Bracket, Level
 from defocus_ds.pipeline.plan import STAGES, current_versions
@@ -27,7 +29,7 @@ def assemble(
     skipped: Mapping[tuple[str, Level], str],
     left_out: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
-    """Write the dataset's own files and remove images that no row names.
+    """Write the dataset's own files; remove images that no row names and work that is done.
 
     Args:
         brackets: every scene of the shoot, with every capture, skipped ones too.
@@ -45,6 +47,7 @@ def assemble(
     for bracket in brackets:
         rows += _scene_rows(dataset, bracket, shoot, config, failures, skipped)
     _remove_unnamed(dataset, {row["image"] for row in rows})
+    _clear_work(dataset, failures)
     write_scenes(dataset / "scenes.parquet", rows)
     versions: dict[str, str] = {}
     for stage in (*STAGES[config.preset], "assemble"):
@@ -150,6 +153,22 @@ def _scene_rows(
 
 def _text(record: Any) -> str | None:
     return None if record is None else json.dumps(record, sort_keys=True, allow_nan=False)
+
+
+def _clear_work(dataset: Path, failed: Container[str]) -> None:
+    """Remove developed pixels of scenes that need them no more, and what dead workers left.
+
+    A scene that failed later than in its development keeps them: tried again, it goes on there.
+    """
+    work = dataset / "work"
+    for folder in work.glob("*"):
+        begun = read_receipt(dataset, folder.name, "develop") is not None
+        if not (begun and folder.name in failed):
+            shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        work.rmdir()
+    for name in ("images", "receipts", "rejected", "work"):
+        remove_strays(dataset / name)
 
 
 def _remove_unnamed(dataset: Path, named: set[str | None]) -> None:

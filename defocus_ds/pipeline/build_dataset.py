@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig
-from defocus_ds.dataset.folders import only_writer
+from defocus_ds.dataset.folders import only_writer, remove_strays
 from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.errors import DatasetError, InputError, ShootError
 from defocus_ds.frames import Bracket, Complaint, Level, Pair, Shoot
@@ -108,8 +107,7 @@ def build(
     with only_writer(dataset):
         if not replace_scenes:
             refuse_to_lose(dataset, found)
-        for stray in list(dataset.rglob(".tmp-*")):
-            shutil.rmtree(stray) if stray.is_dir() else stray.unlink(missing_ok=True)
+        remove_strays(dataset / "report")
         out = tuple(scene for scene, level in skipped if level is Level.SHARP)
         names = tuple(bracket.scene for bracket in found.brackets)
         write_journal(dataset, Journal(str(shoot), config, names, out, left_out, listing))
@@ -126,7 +124,6 @@ def build(
                 on_plan(config, plans)
         run.do(plans)
         run.check()
-        shutil.rmtree(dataset / "work", ignore_errors=True)
         rows = assemble(
             dataset,
             list(found.brackets),

@@ -71,7 +71,9 @@ def plan_scene(
     """Compare a scene's receipts with its files and the configuration.
 
     A stage is done when its receipt names the same inputs, configuration and versions as now
-    and its output files are those it wrote: untouched since, or with the recorded hash.
+    and its output files are those it wrote: of the recorded size and modification time, or else
+    with the recorded hash.  Times are only ever compared for equality, so a clock that was set
+    back changes nothing.
     Everything after the first stage that is not done is to do.
     """
     stages = STAGES[config.preset]
@@ -179,7 +181,9 @@ def _outputs_hold(receipt: Receipt | None, dataset: Path) -> bool:
         path = inside(dataset, name)
         if not path.is_file():
             return False
-        untouched = path.stat().st_mtime_ns == receipt.written_ns.get(name)
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        untouched = stamp == (receipt.written_ns.get(name), receipt.sizes.get(name))
         if not untouched and sha256_file(path) != digest:
             return False
     return True

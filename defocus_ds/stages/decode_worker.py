@@ -25,6 +25,10 @@ from defocus_ds.frames import UInt8Image
 __all__ = ["main"]
 
 
+class NotSaved(Exception):
+    """The pixels could not be written; the text says why."""
+
+
 def main() -> int:
     """Do the jobs on stdin, until its end."""
     _limit_memory(int(sys.argv[1]))
@@ -84,8 +88,11 @@ def _develop(job: dict[str, Any]) -> dict[str, Any]:
             f"{path.name}: decodes to {width}x{height}, but its header says "
             f"{job['size'][0]}x{job['size'][1]}. The file is damaged; copy it again."
         )
-    with Path(job["target"]).open("wb") as file:
-        np.save(file, pixels, allow_pickle=False)
+    try:
+        with Path(job["target"]).open("wb") as file:
+            np.save(file, pixels, allow_pickle=False)
+    except OSError as error:
+        raise NotSaved(error.strerror or str(error)) from error
     return record | {
         "width": width,
         "height": height,

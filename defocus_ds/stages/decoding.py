@@ -69,6 +69,7 @@ class Decoder:
             CaptureUnreadable: the file is damaged.
             DevelopFailed: it decodes to something that cannot be right.
             WorkerDied: a limit was hit, the process was killed, or the decoder has a fault.
+            OSError: the result could not be written.
         """
         job |= {
             "action": action,
@@ -96,6 +97,8 @@ class Decoder:
         fault = answer.get("error")
         if late.is_set() or (fault is not None and fault not in _ERRORS):
             self.close()  # its state is not to be trusted with another file
+        if fault == "NotSaved":
+            raise OSError(answer["message"])
         if fault is not None:
             raise self._error(name, fault, answer["message"])
         result: dict[str, Any] = answer["result"]
