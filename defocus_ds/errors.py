@@ -15,6 +15,8 @@ DefocusError                      one line: what, where, measured, limit, way ou
     └── WorkerDied                memory or time limit, or the process was killed
 """
 
+import errno
+
 __all__ = [
     "CaptureUnreadable",
     "ColourFailed",
@@ -29,6 +31,7 @@ __all__ = [
     "StageFailed",
     "TooFewCrops",
     "WorkerDied",
+    "is_for_memory",
 ]
 
 
@@ -82,3 +85,19 @@ class RegistrationFailed(StageFailed):
 
 class WorkerDied(StageFailed):
     """A worker process hit its memory or time limit, was killed, or failed by its own fault."""
+
+
+def is_for_memory(error: BaseException) -> bool:
+    """Whether memory ran out, in the words of Python, OpenCV, ITK or the system's loader."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    if getattr(error, "code", None) == -4:  # OpenCV's StsNoMem
+        return True
+    words = {
+        ImportError: ("annot allocate memory", "failed to map"),
+        RuntimeError: ("Failed to allocate memory", "bad_alloc", "bad allocation"),
+    }
+    return any(
+        isinstance(error, kind) and any(part in str(error) for part in parts)
+        for kind, parts in words.items()
+    )
