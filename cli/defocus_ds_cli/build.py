@@ -66,7 +66,7 @@ def command(
     config: Path | None,
     settings: tuple[str, ...],
     seed: int | None,
-    jobs: int,
+    jobs: int | None,
     skip: tuple[str, ...],
     retry_failed: bool,
     replace_scenes: bool,

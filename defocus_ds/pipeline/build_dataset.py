@@ -79,7 +79,7 @@ def build(
         preset: "accurate" or "paper"; not together with ``config``.
         config: full configuration.  Without either, a dataset that was begun goes on with its
             own; a new one is "accurate".
-        jobs: worker processes; None chooses by cores and free memory.
+        jobs: worker processes; None chooses by cores, free memory and ``limits.stage_memory_mb``.
         skip: scenes ("scene01") or pairs ("scene01/high") to leave out.
         retry_failed: try scenes again that failed before with the same files.
         replace_scenes: let go of built scenes that the shoot has no more, or has otherwise, or
@@ -203,7 +203,7 @@ class _Run:
             lambda scene, stage: StageTask(
                 self.dataset, self.shoot, self.brackets[scene], self.config, stage
             ),
-            jobs=self.jobs or auto_jobs(),
+            jobs=self.jobs or auto_jobs(self.config.limits),
             on_event=self._note,
         )
 

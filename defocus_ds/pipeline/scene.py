@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from defocus_ds.config import BuildConfig
+from defocus_ds.config import BuildConfig, LimitsConfig
 from defocus_ds.errors import (
     CaptureUnreadable,
     ColourFailed,
     DefocusError,
     RegistrationFailed,
     StageFailed,
+    is_for_memory,
 )
 from defocus_ds.frames import Bracket, Level, UInt8Image
 from defocus_ds.optics import Transfer
@@ -30,7 +31,7 @@ from defocus_ds.pipeline.plan import (
     file_stamps,
     stage_config_digest,
 )
-from defocus_ds.pipeline.usage import Meter
+from defocus_ds.pipeline.usage import Meter, limited_memory
 from defocus_ds.store import (
     Receipt,
     atomic_path,
@@ -68,19 +69,31 @@ def run_stage(task: StageTask) -> Receipt:
     Raises:
         StageFailed: the scene cannot pass; the text is one line fit for a person.
     """
-    scene = task.bracket.scene
     try:
-        return _run_and_sign(task)
+        if task.stage == "develop":  # its decoder is a process with a limit of its own
+            return _run_and_sign(task)
+        with limited_memory(task.config.limits.stage_memory_mb):
+            return _run_and_sign(task)
     except StageFailed:
         raise
-    except (DefocusError, OSError, MemoryError) as error:
-        raise StageFailed(f"{scene}: {task.stage}: {error or type(error).__name__}") from error
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise StageFailed(
-            f"{scene}: {task.stage}: unexpected {type(error).__name__}: {error} "
-            f"({Path(where.filename).name}:{where.lineno}). Please report this."
-        ) from error
+        text = f"{task.bracket.scene}: {task.stage}: {_why(error, task.config.limits)}"
+        raise StageFailed(text) from error
+
+
+def _why(error: Exception, limits: LimitsConfig) -> str:
+    if is_for_memory(error):
+        return (
+            f"needs more memory than its limit of {limits.stage_memory_mb} MB, or than is free. "
+            "Raise it with --set limits.stage_memory_mb=N, or free memory and add --retry-failed."
+        )
+    if isinstance(error, DefocusError | OSError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected {type(error).__name__}: {error} "
+        f"({Path(where.filename).name}:{where.lineno}). Please report this."
+    )
 
 
 def _run_and_sign(task: StageTask) -> Receipt:

@@ -1,13 +1,35 @@
-"""What a stage cost: seconds, CPU seconds, peak memory."""
+"""What a stage may cost and did cost: memory, seconds, CPU seconds."""
 
 from __future__ import annotations
 
 import resource
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "limited_memory"]
+
+
+@contextmanager
+def limited_memory(megabytes: int) -> Iterator[None]:
+    """A block in which this process cannot allocate more: `MemoryError`, not a dead machine.
+
+    Counted are the heap, private mappings and stacks of all its threads (``VmData``), not shared
+    libraries.  Processes started in the block inherit the limit.  Only Linux counts so; elsewhere
+    nothing is limited.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([megabytes * 2**20, *known]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 class Meter:
