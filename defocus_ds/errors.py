@@ -7,6 +7,7 @@ DefocusError                      one line: what, where, measured, limit, way ou
 │   ├── DatasetError              a dataset folder, manifest or shard that is damaged
 │   └── OpticsError               a forward-model parameter outside its domain
 ├── TooFewCrops                   fewer crops pass than were asked for; exit code 1
+├── ClusterFailed                 no scheduler or no fit worker is left; exit code 1
 └── StageFailed                   one scene fails, the rest of the build goes on
     ├── CaptureUnreadable         a file that is damaged or not what its name says
     ├── DevelopFailed             decoded, but the levels or the white balance are wrong
@@ -19,6 +20,7 @@ import errno
 
 __all__ = [
     "CaptureUnreadable",
+    "ClusterFailed",
     "ColourFailed",
     "ConfigError",
     "DatasetError",
@@ -57,6 +59,10 @@ class DatasetError(InputError):
 
 class TooFewCrops(DefocusError):
     """Fewer crops pass the checks than were asked for."""
+
+
+class ClusterFailed(DefocusError):
+    """The cluster cannot go on with a build: its scheduler is gone or its workers are unfit."""
 
 
 class OpticsError(InputError):

@@ -19,7 +19,14 @@ from defocus_ds.pipeline.machine import free_cores, free_memory_mb
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.scene import StageTask, run_stage
 
-__all__ = ["StageEvent", "auto_jobs", "run_plans"]
+__all__ = [
+    "StageEvent",
+    "auto_jobs",
+    "death_notice",
+    "failed_event",
+    "one_thread",
+    "run_plans",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,12 @@ def run_plans(
             alone = _drain(waiting, make_task, jobs, on_event, work)
 
 
+def failed_event(step: tuple[str, str], error: BaseException) -> StageEvent:
+    """The event of a (scene, stage) that raised the error."""
+    text = str(error) if isinstance(error, StageFailed) else f"{step[0]}: {step[1]}: {error!r}"
+    return StageEvent(*step, 0.0, text)
+
+
 def death_notice(task: StageTask) -> str:
     """Why a scene failed whose worker process died; one line fit for a person."""
     error = WorkerDied(
@@ -94,7 +107,7 @@ def _drain(
 ) -> list[list[tuple[str, str]]]:
     """Run until nothing waits or a worker dies; returns the scenes that were then running."""
     context = multiprocessing.get_context("spawn")
-    with _one_thread(), ProcessPoolExecutor(jobs, context, _start_worker) as pool:
+    with one_thread(), ProcessPoolExecutor(jobs, context, _start_worker) as pool:
         running: dict[Future[float], list[tuple[str, str]]] = {}
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -109,9 +122,7 @@ def _drain(
                     return list(running.values())
                 except Exception as error:  # whatever it is, it is this scene's alone
                     del running[future]
-                    named = isinstance(error, StageFailed)
-                    text = str(error) if named else f"{steps[0][0]}: {steps[0][1]}: {error!r}"
-                    on_event(StageEvent(*steps[0], 0.0, text))
+                    on_event(failed_event(steps[0], error))
                     continue
                 del running[future]
                 on_event(StageEvent(*steps[0], seconds))
@@ -124,7 +135,7 @@ def _seconds(task: StageTask) -> float:
     return run_stage(task).seconds
 
 
-class _one_thread:  # noqa: N801 - used like a function
+class one_thread:  # noqa: N801 - used like a function
     """Workers inherit one thread a library: speed comes from processes, bytes from order."""
 
     NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
