@@ -5,6 +5,7 @@ scene.py          does one stage of one scene and writes its receipt
 pool.py           runs the stages of all scenes in worker processes
 cluster.py        runs them on the workers of a Dask cluster
 cluster_worker.py is what happens on such a worker
+place.py          chooses between pool.py and cluster.py
 assemble.py       writes dataset.json, scenes.parquet and SHA256SUMS from the receipts
 journal.py        remembers the shoot, the options and the failures
 claim.py          keeps a build from touching what is not its own

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from defocus_ds.errors import DatasetError, InputError, ShootError
 from defocus_ds.frames import Bracket, Complaint, Level, Pair, Shoot
 from defocus_ds.pipeline.assemble import assemble
 from defocus_ds.pipeline.claim import check_place, refuse_to_lose
-from defocus_ds.pipeline.cluster import check_scheduler, run_plans_on_cluster
 from defocus_ds.pipeline.journal import (
     Journal,
     clear_failure,
@@ -29,8 +27,9 @@ from defocus_ds.pipeline.journal import (
     write_failure,
     write_journal,
 )
+from defocus_ds.pipeline.place import choose_place
 from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
-from defocus_ds.pipeline.pool import StageEvent, auto_jobs, run_plans
+from defocus_ds.pipeline.pool import StageEvent
 from defocus_ds.pipeline.scene import StageTask
 from defocus_ds.store import read_receipt
 from defocus_ds.wording import command_line
@@ -110,8 +109,7 @@ def build(
     shoot, dataset = Path(shoot).resolve(), Path(dataset).resolve()
     config = _options(dataset, preset, config, replace_scenes)
     check_place(shoot, dataset)
-    if scheduler:
-        check_scheduler(scheduler)
+    place = choose_place(config.limits, jobs=jobs, scheduler=scheduler, on_notice=on_notice)
     found, listing = _look(shoot, dataset, config, on_scan)
     brackets, skipped = _apply_skips(found.brackets, skip)
     left_out = tuple((c.where, c.message) for c in found.errors)
@@ -124,7 +122,6 @@ def build(
         out = tuple(scene for scene, level in skipped if level is Level.SHARP)
         names = tuple(bracket.scene for bracket in found.brackets)
         write_journal(dataset, Journal(str(shoot), config, names, out, left_out, listing))
-        place = _place(config, jobs, scheduler, on_notice)
         run = _Run(shoot, dataset, config, {b.scene: b for b in brackets}, place, on_event)
         if not retry_failed:
             run.recall_failures()
@@ -177,18 +174,6 @@ def _options(
             "the options out to go on with its own, or give --replace to build it anew."
         )
     return given
-
-
-def _place(
-    config: BuildConfig,
-    jobs: int | None,
-    scheduler: str | None,
-    on_notice: Callable[[str], None] | None,
-) -> Callable[..., None]:
-    """Where the stages run: worker processes of this machine, or a cluster."""
-    if scheduler:
-        return partial(run_plans_on_cluster, scheduler=scheduler, on_notice=on_notice)
-    return partial(run_plans, jobs=jobs or auto_jobs(config.limits))
 
 
 class _Run:

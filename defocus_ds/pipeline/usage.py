@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Meter", "limited_memory"]
+__all__ = ["Meter", "limited_memory", "out_of_memory"]
 
 
 @contextmanager
-def limited_memory(megabytes: int) -> Iterator[None]:
+def limited_memory(megabytes: int | None) -> Iterator[None]:
     """A block in which this process cannot allocate more: `MemoryError`, not a dead machine.
 
     Counted are the heap, private mappings and stacks of all its threads (``VmData``), not shared
     libraries.  Processes started in the block inherit the limit.  Only Linux counts so; elsewhere
-    nothing is limited.
+    nothing is limited, nor where the limit is None.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or megabytes is None:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -30,6 +30,14 @@ def limited_memory(megabytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def out_of_memory(limit_mb: int) -> str:
+    """What to say of a stage that found no memory under the limit."""
+    return (
+        f"needs more memory than its limit of {limit_mb} MB, or than is free. "
+        "Raise it with --set limits.stage_memory_mb=N, or free memory and add --retry-failed."
+    )
 
 
 class Meter:
