@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e '.[train,dev]'
+	$(PIP) -e '.[cluster,train,dev]'
 	touch $@
 
 install: $(VENV)/.installed

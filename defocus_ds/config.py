@@ -118,8 +118,15 @@ class TileConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """What one raw may cost: exceeding a limit fails its scene, not the build."""
+    """What one scene may cost: exceeding a limit fails it, not the build.
 
+    ``stage_memory_mb``: what a worker may allocate in a stage; ``--jobs auto`` starts as many
+    workers as have it free (Linux enforces it, other systems do not).  ``decode_memory_mb`` and
+    ``decode_timeout_s``: the process that decodes a capture.  ``max_megapixels``: a capture whose
+    header declares more is not decoded.
+    """
+
+    stage_memory_mb: int = 3000
     decode_memory_mb: int = 3000
     decode_timeout_s: float = 300.0
     max_megapixels: float = 200.0
@@ -304,6 +311,7 @@ _RULES = (
         "test_share and val_share must not add up to more than 1",
         lambda v: v.test_share + v.val_share <= 1,
     ),
+    ("limits.stage_memory_mb", *_between(500, 1_000_000)),
     ("limits.decode_memory_mb", *_between(200, 1_000_000)),
     ("limits.decode_timeout_s", *_between(1, 86_400)),
     ("limits.max_megapixels", *_between(0.01, 100_000)),

@@ -7,6 +7,7 @@ DefocusError                      one line: what, where, measured, limit, way ou
 │   ├── DatasetError              a dataset folder, manifest or shard that is damaged
 │   └── OpticsError               a forward-model parameter outside its domain
 ├── TooFewCrops                   fewer crops pass than were asked for; exit code 1
+├── ClusterFailed                 no scheduler or no fit worker is left; exit code 1
 └── StageFailed                   one scene fails, the rest of the build goes on
     ├── CaptureUnreadable         a file that is damaged or not what its name says
     ├── DevelopFailed             decoded, but the levels or the white balance are wrong
@@ -15,8 +16,11 @@ DefocusError                      one line: what, where, measured, limit, way ou
     └── WorkerDied                memory or time limit, or the process was killed
 """
 
+import errno
+
 __all__ = [
     "CaptureUnreadable",
+    "ClusterFailed",
     "ColourFailed",
     "ConfigError",
     "DatasetError",
@@ -29,6 +33,7 @@ __all__ = [
     "StageFailed",
     "TooFewCrops",
     "WorkerDied",
+    "is_for_memory",
 ]
 
 
@@ -70,6 +75,10 @@ class TooFewCrops(DefocusError):
     """Fewer crops pass the checks than were asked for."""
 
 
+class ClusterFailed(DefocusError):
+    """The cluster cannot go on with a build: its scheduler is gone or its workers are unfit."""
+
+
 class OpticsError(InputError):
     """A forward-model parameter is outside its domain."""
 
@@ -96,3 +105,19 @@ class RegistrationFailed(StageFailed):
 
 class WorkerDied(StageFailed):
     """A worker process hit its memory or time limit, was killed, or failed by its own fault."""
+
+
+def is_for_memory(error: BaseException) -> bool:
+    """Whether memory ran out, in the words of Python, OpenCV, ITK or the system's loader."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    if getattr(error, "code", None) == -4:  # OpenCV's StsNoMem
+        return True
+    words = {
+        ImportError: ("annot allocate memory", "failed to map"),
+        RuntimeError: ("Failed to allocate memory", "bad_alloc", "bad allocation"),
+    }
+    return any(
+        isinstance(error, kind) and any(part in str(error) for part in parts)
+        for kind, parts in words.items()
+    )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from unittest.mock import patch
+
+import numpy as np
 
 from defocus_ds.errors import StageFailed
+from defocus_ds.pipeline import scene
 from defocus_ds.pipeline.scene import StageTask
 
 
@@ -16,3 +20,15 @@ def misbehave(task: StageTask) -> float:
     if task.bracket.scene.startswith("fails") and task.stage == "develop":
         raise StageFailed(f"{task.bracket.scene}: on purpose")
     return 1.0
+
+
+def allocate(task: StageTask) -> float:
+    """A stage like any other that asks for as many MB as the scene's name says, and no more."""
+    wanted_mb = int(task.bracket.scene)
+
+    def fill(_task: StageTask) -> scene._Done:
+        blocks = [np.ones(2**20, np.uint8) for _ in range(wanted_mb)]
+        return scene._Done({"mb": len(blocks)})
+
+    with patch.dict(scene._STAGE_FUNCTIONS, {task.stage: fill}):
+        return scene.run_stage(task).seconds

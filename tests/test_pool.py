@@ -1,14 +1,23 @@
 """A worker may fail or die; the scenes beside it are built."""
 
+import resource
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from pool_work import misbehave
+import cv2
+import numpy as np
+import pytest
+import SimpleITK
+from pool_work import allocate, misbehave
 
-from defocus_ds.config import BuildConfig
+from defocus_ds.config import BuildConfig, load_config
+from defocus_ds.errors import is_for_memory
 from defocus_ds.frames import Bracket
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.pool import StageEvent, auto_jobs, run_plans
 from defocus_ds.pipeline.scene import StageTask
+from defocus_ds.pipeline.usage import limited_memory
 
 STAGES = ("ingest", "develop", "render")
 
@@ -23,6 +32,14 @@ def run(scenes: list[str], jobs: int) -> list[StageEvent]:
         work=misbehave,
     )
     return events
+
+
+def cv2_matrix() -> object:
+    return cv2.resize(np.zeros((10, 10, 3), np.float32), (30000, 30000))
+
+
+def itk_image() -> object:
+    return SimpleITK.Image(30000, 30000, SimpleITK.sitkFloat64)
 
 
 def test_killed_worker_fails_its_scene_only() -> None:
@@ -40,6 +57,36 @@ def test_killed_worker_fails_its_scene_only() -> None:
 def test_one_scene_is_finished_before_the_next_begins() -> None:
     events = run(["a", "b", "c"], jobs=1)
     assert [e.scene for e in events] == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
+def test_a_stage_beyond_its_memory_fails_its_scene_only(tmp_path: Path) -> None:
+    tight, usual = load_config(settings=["limits.stage_memory_mb=500"]), load_config()
+    events: list[StageEvent] = []
+    run_plans(
+        [ScenePlan(scene, ("ingest",)) for scene in ("1", "800", "100", "0800")],
+        lambda scene, stage: StageTask(
+            tmp_path, tmp_path, Bracket(scene, ()), usual if scene == "0800" else tight, stage
+        ),
+        jobs=1,
+        on_event=events.append,
+        work=allocate,
+    )
+    assert [e.scene for e in events] == ["1", "800", "100", "0800"]
+    assert [e.error for e in events if e.error] == [
+        "800: ingest: needs more memory than its limit of 500 MB, or than is free. Raise it with "
+        "--set limits.stage_memory_mb=N, or free memory and add --retry-failed."
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
+@pytest.mark.parametrize("ask", [cv2_matrix, itk_image], ids=["OpenCV", "ITK"])
+def test_libraries_that_find_no_memory_are_understood(ask: Callable[[], object]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(Exception) as caught, limited_memory(1000):
+        ask()
+    assert is_for_memory(caught.value), caught.value
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_auto_jobs_is_usable() -> None:

@@ -30,7 +30,8 @@ __all__ = ["command"]
 @click.command(
     "build",
     epilog="Example: defocus-ds build shoot -o dataset --jobs 4. Stop it at any time; the same "
-    "command goes on where it stopped.",
+    "command goes on where it stopped. On a cluster: defocus-ds build shoot -o dataset "
+    "--scheduler tcp://node1:8786",
 )
 @click.argument("shoot", type=existing_path)
 @click.option(
@@ -44,6 +45,14 @@ __all__ = ["command"]
 )
 @config_options
 @jobs_option
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Work on a Dask cluster instead: tcp://host:8786, or the path of its scheduler file.",
+)
+@click.option(
+    "--cluster", metavar="local:N", help="Work on a Dask cluster of N workers on this machine."
+)
 @click.option(
     "--skip",
     multiple=True,
@@ -66,7 +75,9 @@ def command(
     config: Path | None,
     settings: tuple[str, ...],
     seed: int | None,
-    jobs: int,
+    jobs: int | None,
+    scheduler: str | None,
+    cluster: str | None,
     skip: tuple[str, ...],
     retry_failed: bool,
     replace_scenes: bool,
@@ -83,6 +94,10 @@ def command(
     from defocus_ds.config import load_config
     from defocus_ds.pipeline import build
 
+    if sum(option is not None for option in (jobs, scheduler, cluster)) > 1:
+        raise click.UsageError("Give one of --jobs N, --scheduler and --cluster.")
+    if cluster and not cluster.startswith("local:"):
+        raise click.UsageError(f"--cluster {cluster}: write local:N; for others, --scheduler.")
     chosen = preset or config or settings or seed is not None
     display = _Display()
     try:
@@ -91,12 +106,14 @@ def command(
             dataset,
             config=load_config(preset, config, settings, seed) if chosen else None,
             jobs=jobs,
+            scheduler=scheduler or cluster,
             skip=skip,
             retry_failed=retry_failed,
             replace_scenes=replace_scenes,
             on_scan=display.scan,
             on_plan=display.plan,
             on_event=display.event,
+            on_notice=display.notice,
         )
     except KeyboardInterrupt:
         click.echo("Stopped. Finished stages are kept: the same command goes on.", err=True)
@@ -147,6 +164,10 @@ class _Display:
             self._progress.say(f"FAILED {event.scene} {event.stage}: {event.error}")
         else:
             self._progress.advance(event.stage, f"{event.scene} {event.seconds:.1f} s")
+
+    def notice(self, line: str) -> None:
+        assert self._progress is not None
+        self._progress.say(line)
 
     def close(self) -> None:
         if self._progress is not None:

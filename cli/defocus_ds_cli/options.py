@@ -64,7 +64,7 @@ def config_options(function: F) -> F:
 
 
 def jobs_option(function: F) -> F:
-    """``--jobs N|auto``; the command receives an int >= 1."""
+    """``--jobs N|auto``; the command receives an int >= 1, or None for auto."""
     return click.option(
         "--jobs",
         default="auto",
@@ -97,11 +97,9 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
 
 
-def _parse_jobs(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+def _parse_jobs(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
     if value == "auto":
-        from defocus_ds.pipeline import auto_jobs
-
-        return auto_jobs()
+        return None
     try:
         jobs = int(value)
     except ValueError:

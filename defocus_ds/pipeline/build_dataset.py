@@ -26,8 +26,9 @@ from defocus_ds.pipeline.journal import (
     write_failure,
     write_journal,
 )
+from defocus_ds.pipeline.place import choose_place
 from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
-from defocus_ds.pipeline.pool import StageEvent, auto_jobs, run_plans
+from defocus_ds.pipeline.pool import StageEvent
 from defocus_ds.pipeline.scene import StageTask
 from defocus_ds.store import read_receipt
 from defocus_ds.wording import command_line
@@ -63,12 +64,14 @@ def build(
     preset: str | None = None,
     config: BuildConfig | None = None,
     jobs: int | None = None,
+    scheduler: str | None = None,
     skip: Sequence[str] = (),
     retry_failed: bool = False,
     replace_scenes: bool = False,
     on_scan: Callable[[str, int, int], None] | None = None,
     on_plan: Callable[[BuildConfig, Sequence[ScenePlan]], None] | None = None,
     on_event: Callable[[StageEvent], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> BuildReport:
     """Develop, align and colour-match every scene of a shoot; resume where it stopped.
 
@@ -78,7 +81,9 @@ def build(
         preset: "accurate" or "paper"; not together with ``config``.
         config: full configuration.  Without either, a dataset that was begun goes on with its
             own; a new one is "accurate".
-        jobs: worker processes; None chooses by cores and free memory.
+        jobs: worker processes; None chooses by cores, free memory and ``limits.stage_memory_mb``.
+        scheduler: work on a Dask cluster instead: ``tcp://host:8786``, the path of a scheduler
+            file, or ``local:N``.  All workers must see both folders under the same paths.
         skip: scenes ("scene01") or pairs ("scene01/high") to leave out.
         retry_failed: try scenes again that failed before with the same files.
         replace_scenes: let go of built scenes that the shoot has no more, or has otherwise, or
@@ -87,19 +92,23 @@ def build(
         on_plan: called with what is to do, before the work; captures whose times changed are
             hashed first, and then it is called again with what is left.
         on_event: called as each stage of each scene ends.
+        on_notice: called with a line when a cluster's worker is refused or lost.
 
     Returns:
         The report; failures and rejections are in it, they are not raised.
 
     Raises:
         ShootError: no usable scene.
-        InputError: unknown name in ``skip``, or nonsense in ``preset``.
+        InputError: an unknown name in ``skip``, nonsense in ``preset``, a scheduler that is not
+            reached.
+        ClusterFailed: the scheduler is gone, or no worker of it is fit.
         DatasetError: another build is running on the folder, it is something else's, or it holds
             scenes that the shoot lacks or that were built with other options.
     """
     shoot, dataset = Path(shoot).resolve(), Path(dataset).resolve()
     config = _options(dataset, preset, config, replace_scenes)
     check_place(shoot, dataset)
+    place = choose_place(config.limits, jobs=jobs, scheduler=scheduler, on_notice=on_notice)
     found, listing = _look(shoot, dataset, config, on_scan)
     brackets, skipped = _apply_skips(found.brackets, skip)
     left_out = tuple((c.where, c.message) for c in found.errors)
@@ -111,7 +120,7 @@ def build(
         out = tuple(scene for scene, level in skipped if level is Level.SHARP)
         names = tuple(bracket.scene for bracket in found.brackets)
         write_journal(dataset, Journal(str(shoot), config, names, out, left_out, listing))
-        run = _Run(shoot, dataset, config, {b.scene: b for b in brackets}, jobs, on_event)
+        run = _Run(shoot, dataset, config, {b.scene: b for b in brackets}, place, on_event)
         if not retry_failed:
             run.recall_failures()
         plans = run.plans()
@@ -173,11 +182,11 @@ class _Run:
         dataset: Path,
         config: BuildConfig,
         brackets: dict[str, Bracket],
-        jobs: int | None,
+        place: Callable[..., None],
         on_event: Callable[[StageEvent], None] | None,
     ) -> None:
         self.shoot, self.dataset, self.config = shoot, dataset, config
-        self.brackets, self.jobs, self.on_event = brackets, jobs, on_event
+        self.brackets, self.place, self.on_event = brackets, place, on_event
         self.failures: dict[str, str] = {}
         self.done = 0
 
@@ -194,13 +203,12 @@ class _Run:
         return [self._plan(scene) for scene in self.brackets if scene not in self.failures]
 
     def do(self, plans: Sequence[ScenePlan]) -> None:
-        """Run the stages of the plans in worker processes."""
-        run_plans(
+        """Run the stages of the plans where this build works."""
+        self.place(
             plans,
             lambda scene, stage: StageTask(
                 self.dataset, self.shoot, self.brackets[scene], self.config, stage
             ),
-            jobs=self.jobs or auto_jobs(),
             on_event=self._note,
         )
 

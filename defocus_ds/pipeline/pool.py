@@ -13,13 +13,20 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import StageFailed, WorkerDied
+from defocus_ds.pipeline.machine import free_cores, free_memory_mb
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.scene import StageTask, run_stage
 
-__all__ = ["StageEvent", "auto_jobs", "run_plans"]
-
-WORKER_MEMORY_MB = 3000
+__all__ = [
+    "StageEvent",
+    "auto_jobs",
+    "death_notice",
+    "failed_event",
+    "one_thread",
+    "run_plans",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +39,16 @@ class StageEvent:
     error: str = ""
 
 
-def auto_jobs() -> int:
-    """Workers that fit this machine: one a core, 3 GB each of the memory that is free now."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        meminfo = Path("/proc/meminfo").read_text()
-        free_mb = int(meminfo.split("MemAvailable:")[1].split()[0]) // 1024
-    except (OSError, IndexError, ValueError):
-        return max(1, cores or 1)
-    return max(1, min(cores or 1, free_mb // WORKER_MEMORY_MB))
+def auto_jobs(limits: LimitsConfig | None = None, *, root: Path = Path("/")) -> int:
+    """Workers that fit this machine or container: one a core, each with its memory free now.
+
+    Args:
+        limits: whose ``stage_memory_mb`` a worker may need; default `LimitsConfig()`.
+        root: where ``/proc`` and ``/sys/fs/cgroup`` are found.
+    """
+    cores, free_mb = free_cores(root=root), free_memory_mb(root=root)
+    needed_mb = (limits or LimitsConfig()).stage_memory_mb
+    return cores if free_mb is None else max(1, min(cores, free_mb // needed_mb))
 
 
 def run_plans(
@@ -69,9 +77,25 @@ def run_plans(
         if alone:
             broken = _drain([alone.pop()], make_task, 1, on_event, work)
             for steps in broken:  # it was alone, so it is the culprit
-                on_event(StageEvent(*steps[0], 0.0, _death_notice(*steps[0])))
+                on_event(StageEvent(*steps[0], 0.0, death_notice(make_task(*steps[0]))))
         else:
             alone = _drain(waiting, make_task, jobs, on_event, work)
+
+
+def failed_event(step: tuple[str, str], error: BaseException) -> StageEvent:
+    """The event of a (scene, stage) that raised the error."""
+    text = str(error) if isinstance(error, StageFailed) else f"{step[0]}: {step[1]}: {error!r}"
+    return StageEvent(*step, 0.0, text)
+
+
+def death_notice(task: StageTask) -> str:
+    """Why a scene failed whose worker process died; one line fit for a person."""
+    error = WorkerDied(
+        f"{task.bracket.scene}: {task.stage}: the worker process died without a word, most likely "
+        f"killed for memory (its limit is {task.config.limits.stage_memory_mb} MB). Free memory, "
+        "use fewer --jobs or --set limits.stage_memory_mb=N, then build again with --retry-failed."
+    )
+    return str(error)
 
 
 def _drain(
@@ -83,7 +107,7 @@ def _drain(
 ) -> list[list[tuple[str, str]]]:
     """Run until nothing waits or a worker dies; returns the scenes that were then running."""
     context = multiprocessing.get_context("spawn")
-    with _one_thread(), ProcessPoolExecutor(jobs, context, _start_worker) as pool:
+    with one_thread(), ProcessPoolExecutor(jobs, context, _start_worker) as pool:
         running: dict[Future[float], list[tuple[str, str]]] = {}
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -98,9 +122,7 @@ def _drain(
                     return list(running.values())
                 except Exception as error:  # whatever it is, it is this scene's alone
                     del running[future]
-                    named = isinstance(error, StageFailed)
-                    text = str(error) if named else f"{steps[0][0]}: {steps[0][1]}: {error!r}"
-                    on_event(StageEvent(*steps[0], 0.0, text))
+                    on_event(failed_event(steps[0], error))
                     continue
                 del running[future]
                 on_event(StageEvent(*steps[0], seconds))
@@ -113,15 +135,7 @@ def _seconds(task: StageTask) -> float:
     return run_stage(task).seconds
 
 
-def _death_notice(scene: str, stage: str) -> str:
-    error = WorkerDied(
-        f"{scene}: {stage}: the worker process died without a word, most likely killed for "
-        "memory. Free memory or use fewer --jobs, then build again with --retry-failed."
-    )
-    return str(error)
-
-
-class _one_thread:  # noqa: N801 - used like a function
+class one_thread:  # noqa: N801 - used like a function
     """Workers inherit one thread a library: speed comes from processes, bytes from order."""
 
     NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

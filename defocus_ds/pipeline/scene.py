@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from defocus_ds.errors import (
     DefocusError,
     RegistrationFailed,
     StageFailed,
+    is_for_memory,
 )
 from defocus_ds.frames import Bracket, Level, UInt8Image
 from defocus_ds.optics import Transfer
@@ -30,7 +32,7 @@ from defocus_ds.pipeline.plan import (
     file_stamps,
     stage_config_digest,
 )
-from defocus_ds.pipeline.usage import Meter
+from defocus_ds.pipeline.usage import Meter, limited_memory, out_of_memory
 from defocus_ds.store import (
     Receipt,
     atomic_path,
@@ -40,7 +42,7 @@ from defocus_ds.store import (
     write_receipt,
 )
 
-__all__ = ["StageTask", "run_stage", "work_folder"]
+__all__ = ["StageTask", "run_stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +70,27 @@ def run_stage(task: StageTask) -> Receipt:
     Raises:
         StageFailed: the scene cannot pass; the text is one line fit for a person.
     """
-    scene = task.bracket.scene
+    # a decoder is a process with a limit of its own, which must not inherit a lower one
+    limit_mb = None if task.stage == "develop" else task.config.limits.stage_memory_mb
     try:
-        return _run_and_sign(task)
+        with limited_memory(limit_mb):
+            return _run_and_sign(task)
     except StageFailed:
         raise
-    except (DefocusError, OSError, MemoryError) as error:
-        raise StageFailed(f"{scene}: {task.stage}: {error or type(error).__name__}") from error
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise StageFailed(
-            f"{scene}: {task.stage}: unexpected {type(error).__name__}: {error} "
-            f"({Path(where.filename).name}:{where.lineno}). Please report this."
-        ) from error
+        raise StageFailed(f"{task.bracket.scene}: {task.stage}: {_why(error, task)}") from error
+
+
+def _why(error: Exception, task: StageTask) -> str:
+    if is_for_memory(error):
+        return out_of_memory(task.config.limits.stage_memory_mb)
+    if isinstance(error, DefocusError | OSError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected {type(error).__name__}: {error} "
+        f"({Path(where.filename).name}:{where.lineno}). Please report this."
+    )
 
 
 def _run_and_sign(task: StageTask) -> Receipt:
@@ -103,13 +113,8 @@ def _run_and_sign(task: StageTask) -> Receipt:
     )
     write_receipt(task.dataset, receipt)
     if task.stage == STAGES[task.config.preset][-1]:
-        shutil.rmtree(work_folder(task.dataset, task.bracket.scene), ignore_errors=True)
+        shutil.rmtree(task.dataset / "work" / task.bracket.scene, ignore_errors=True)
     return receipt
-
-
-def work_folder(dataset: Path, scene: str) -> Path:
-    """Where a scene's developed pixels wait until it is rendered."""
-    return dataset / "work" / scene
 
 
 def _inputs(task: StageTask) -> dict[str, str]:
@@ -232,9 +237,8 @@ def _colour(task: StageTask) -> _Done:
             records[pair.level] = {"failed": str(error)}
             continue
         records[pair.level] = colour.record
-        if colour_first(
-            task.config
-        ):  # regraining needs the whole image, so it cannot wait for the warp
+        if colour_first(task.config):
+            # regraining needs the whole image, so it cannot wait for the warp
             name, array = _matched_name(task, pair.level), colour.apply(blurred)
         else:
             name, array = _lut_name(task, pair.level), colour.lut
@@ -321,7 +325,5 @@ def _transfer(task: StageTask) -> Transfer:
 
 def _seed(task: StageTask, level: Level) -> int:
     """A stream per pair, so that no pair's numbers depend on which others are built."""
-    import hashlib
-
     name = f"{task.config.seed}/{task.bracket.scene}/{level}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (2**31 - 1)

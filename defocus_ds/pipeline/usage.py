@@ -1,13 +1,43 @@
-"""What a stage cost: seconds, CPU seconds, peak memory."""
+"""What a stage may cost and did cost: memory, seconds, CPU seconds."""
 
 from __future__ import annotations
 
 import resource
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "limited_memory", "out_of_memory"]
+
+
+@contextmanager
+def limited_memory(megabytes: int | None) -> Iterator[None]:
+    """A block in which this process cannot allocate more: `MemoryError`, not a dead machine.
+
+    Counted are the heap, private mappings and stacks of all its threads (``VmData``), not shared
+    libraries.  Processes started in the block inherit the limit.  Only Linux counts so; elsewhere
+    nothing is limited, nor where the limit is None.
+    """
+    if sys.platform != "linux" or megabytes is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([megabytes * 2**20, *known]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def out_of_memory(limit_mb: int) -> str:
+    """What to say of a stage that found no memory under the limit."""
+    return (
+        f"needs more memory than its limit of {limit_mb} MB, or than is free. "
+        "Raise it with --set limits.stage_memory_mb=N, or free memory and add --retry-failed."
+    )
 
 
 class Meter:

@@ -7,7 +7,6 @@ files tells which it is at in lines ``{"at": name}`` before.  A crash here harms
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from defocus_ds.errors import CaptureUnreadable, DevelopFailed
+from defocus_ds.errors import CaptureUnreadable, DevelopFailed, is_for_memory
 from defocus_ds.frames import UInt8Image
 
 __all__ = ["main"]
@@ -53,18 +52,8 @@ def _answer(job: dict[str, Any], at: Callable[[str], None]) -> dict[str, Any]:
     except (CaptureUnreadable, DevelopFailed) as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
-        name = "MemoryError" if _is_for_memory(error) else type(error).__name__
+        name = "MemoryError" if is_for_memory(error) else type(error).__name__
         return {"error": name, "message": str(error)}
-
-
-def _is_for_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        return True
-    # OpenCV's StsNoMem; a library that finds no address space for itself
-    return getattr(error, "code", None) == -4 or (
-        isinstance(error, ImportError)
-        and any(words in str(error) for words in ("annot allocate memory", "failed to map"))
-    )
 
 
 def _limit_memory(megabytes: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defocus_ds.errors import RegistrationFailed
+from defocus_ds.errors import RegistrationFailed, is_for_memory
 from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Warp
 
@@ -109,6 +109,8 @@ def multimodal(
         with _one_thread(), interrupts_noted() as interrupts:
             method.Execute(sitk.GetImageFromArray(sharp), sitk.GetImageFromArray(blurred))
     except RuntimeError as error:
+        if is_for_memory(error):
+            raise
         last = str(error).strip().splitlines()[-1]
         raise RegistrationFailed(
             f"register: mutual information cannot be computed ({last}). "
