@@ -1,6 +1,8 @@
 """A worker may fail or die; the scenes beside it are built."""
 
 import resource
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -91,3 +93,26 @@ def test_libraries_that_find_no_memory_are_understood(ask: Callable[[], object])
 
 def test_auto_jobs_is_usable() -> None:
     assert auto_jobs() >= 1
+
+
+_ORPHAN = """
+import multiprocessing, os, signal
+from defocus_ds.pipeline import pool
+
+def start():
+    multiprocessing.parent_process().join()
+    pool._start_worker()
+    print("goes on", flush=True)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=start).start()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_worker_whose_build_died_before_it_started_ends(tmp_path: Path) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(_ORPHAN)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout == "", "its output is open until it has ended"

@@ -160,3 +160,6 @@ def _start_worker() -> None:
     if sys.platform == "linux":  # a killed build must not leave workers writing behind it
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # the build died before it could be heard of
+        os._exit(1)
