@@ -114,7 +114,8 @@ def _drain(
                 steps = waiting.pop()
                 running[pool.submit(work, make_task(*steps[0]))] = steps
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
+            # what ended well beside a death is done, and not to be done again
+            for future in sorted(finished, key=lambda f: f.exception() is not None):
                 steps = running[future]
                 try:
                     seconds = future.result()
