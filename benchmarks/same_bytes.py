@@ -11,7 +11,8 @@ from defocus_ds.store import sha256_bytes, sha256_file
 __all__ = ["VARYING", "contents", "signed"]
 
 # fields of receipts that are measured, and cannot be the same twice
-VARYING = ("cpu_seconds", "peak_memory_mb", "seconds", "written_ns")
+# what a stage cost, when its files were written, and the sum over these
+VARYING = ("cpu_seconds", "peak_memory_mb", "seconds", "sha256", "written_ns")
 
 
 def contents(root: Path) -> dict[str, str]:

@@ -18,7 +18,8 @@ from PIL import Image
 
 from defocus_ds import png
 from defocus_ds.errors import InputError
-from defocus_ds.huffman import LITERALS_ONLY, bound, pack, unpack
+from defocus_ds.png.pack import bound, pack
+from defocus_ds.png.unpack import LITERALS_ONLY, unpack
 
 SHAPES = [(1, 1), (1, 1, 3), (1, 9), (7, 1), (2, 3, 3), (128, 128), (300, 301, 3), (700, 701)]
 

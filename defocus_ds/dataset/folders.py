@@ -51,7 +51,8 @@ def only_writer(dataset: Path) -> Iterator[None]:
 def remove_strays(folder: Path, *, leave: Sequence[str] = ()) -> None:
     """Remove every file, folder and link below the folder whose name starts with ``.tmp-``.
 
-    Links are not followed.  The caller knows that nobody is writing there.
+    Links are not followed.  The caller knows that nobody is writing there.  Beside a folder that
+    `replaced_folder` had renamed away they stay: it needs them to know it for its own.
 
     Args:
         folder: to clean; it need not exist.
@@ -60,7 +61,7 @@ def remove_strays(folder: Path, *, leave: Sequence[str] = ()) -> None:
     for here, folders, files in os.walk(folder):
         for name in [*folders, *files]:
             path = Path(here, name)
-            if not name.startswith(".tmp-"):
+            if not name.startswith(".tmp-") or any(f.startswith(".old-") for f in folders):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -15,7 +15,8 @@ import numpy as np
 
 from defocus_ds.errors import InputError
 from defocus_ds.frames import UInt8Image
-from defocus_ds.huffman import LITERALS_ONLY, bound, pack, unpack
+from defocus_ds.png.pack import bound, pack
+from defocus_ds.png.unpack import LITERALS_ONLY, unpack
 
 __all__ = ["decode", "encode"]
 
