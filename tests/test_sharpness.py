@@ -12,7 +12,12 @@ import pytest
 from PIL import Image
 
 from defocus_ds.errors import InputError
-from defocus_ds.measure.sharpness import SharpnessKind, coherence_threshold, sharpness_q
+from defocus_ds.measure.sharpness import (
+    SharpnessKind,
+    coherence_threshold,
+    gradient_energy,
+    sharpness_q,
+)
 
 KINDS: tuple[SharpnessKind, ...] = ("reported", "training", "zhu-milanfar")
 
@@ -182,3 +187,12 @@ def test_unusable_input_is_refused(luma: npt.NDArray[np.float64], words: str) ->
 def test_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(InputError, match="reported, training, zhu-milanfar"):
         sharpness_q(np.zeros((8, 8), np.uint8), kind="best")  # type: ignore[arg-type]
+
+
+def test_gradient_energy_is_that_of_2x2_sums() -> None:
+    for shape in ((64, 48), (33, 17), (2, 2), (1, 5)):
+        luma = np.random.default_rng(5).integers(0, 256, shape).astype(np.uint8)
+        whole = luma[: shape[0] // 2 * 2, : shape[1] // 2 * 2].astype(int)
+        sums = whole[::2, ::2] + whole[1::2, ::2] + whole[::2, 1::2] + whole[1::2, 1::2]
+        expected = (np.diff(sums, axis=0) ** 2).sum() + (np.diff(sums, axis=1) ** 2).sum()
+        assert gradient_energy(luma) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,8 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from defocus_ds.errors import InputError
+from defocus_ds.frames import UInt8Image
 
-__all__ = ["PATCH", "SharpnessKind", "coherence_threshold", "sharpness_q", "unit_luma"]
+__all__ = [
+    "PATCH",
+    "SharpnessKind",
+    "coherence_threshold",
+    "gradient_energy",
+    "sharpness_q",
+    "unit_luma",
+]
 
 PATCH = 8
 SharpnessKind = Literal["reported", "training", "zhu-milanfar"]
@@ -63,16 +72,12 @@ def sharpness_q(luma: npt.NDArray[Any], *, kind: SharpnessKind = "reported") -> 
     """
     if kind not in _DEFINITIONS:
         raise InputError(f"sharpness_q: kind {kind!r}; known: {', '.join(_DEFINITIONS)}.")
-    definition = _DEFINITIONS[kind]
-    xx, yy, xy = _gradient_sums(np.ascontiguousarray(unit_luma(luma)), definition.sobel)
-    total = xx + yy
-    gap = np.hypot(xx - yy, 2 * xy)
-    energy = np.stack([(total + gap) / 2, np.maximum(total - gap, 0) / 2])
-    singular = np.sqrt(energy)
-    tested = _coherence(energy if definition.test_on_energy else singular)
-    scored = energy if definition.score_on_energy else singular
-    score = scored[0] * _coherence(scored)
-    return float(np.where(tested > coherence_threshold(kind), score, 0.0).mean())
+    d = _DEFINITIONS[kind]
+    values = np.ascontiguousarray(unit_luma(luma))
+    score: float = _score(
+        values, coherence_threshold(kind), d.sobel, d.test_on_energy, d.score_on_energy
+    )
+    return score
 
 
 def coherence_threshold(kind: SharpnessKind, *, significance: float = 0.001) -> float:
@@ -85,6 +90,18 @@ def coherence_threshold(kind: SharpnessKind, *, significance: float = 0.001) -> 
     """
     tail = significance ** (1 / (PATCH * PATCH - 1))
     return float(np.sqrt((1 - tail) / (2 if kind == "training" else 1 + tail)))
+
+
+def gradient_energy(luma: UInt8Image) -> float:
+    """Sum of squared differences of neighbouring 2x2 sums, which hold less of the noise.
+
+    Args:
+        luma: (H, W) uint8; an odd last row or column is left out.
+
+    Returns:
+        An integer >= 0, in squared 8-bit levels.
+    """
+    return float(_squared_differences(luma))
 
 
 def unit_luma(luma: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -107,40 +124,58 @@ def unit_luma(luma: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _gradient_sums(luma: Any, sobel: Any) -> Any:
-    """(3, N) sums of gx gx, gy gy and gx gy over each 8x8 patch, in row order.
-
-    Central differences inside each patch, one-sided at its edges; or Sobel / 8 inside each
-    patch, where reflection makes gx 0 on border columns, gy on border rows.
-    """
+def _score(luma: Any, threshold: Any, sobel: Any, test_on_energy: Any, score_on_energy: Any) -> Any:
+    """Mean score of the patches in row order."""
     rows, columns = luma.shape[0] // PATCH, luma.shape[1] // PATCH
-    sums = np.zeros((3, rows * columns))
-    for patch in range(rows * columns):
-        top, left = patch // columns * PATCH, patch % columns * PATCH
-        p = luma[top : top + PATCH, left : left + PATCH]
-        xx, yy, xy = 0.0, 0.0, 0.0
-        for y in range(PATCH):
-            above, below = max(y - 1, 0), min(y + 1, PATCH - 1)
-            for x in range(PATCH):
-                before, after = max(x - 1, 0), min(x + 1, PATCH - 1)
-                if sobel:
-                    gx = gy = 0.0
-                    if 0 < x < PATCH - 1:
-                        up, down = (above, below) if 0 < y < PATCH - 1 else (_other(y), _other(y))
-                        right = p[up, after] + 2 * p[y, after] + p[down, after]
-                        gx = (right - (p[up, before] + 2 * p[y, before] + p[down, before])) / 8
-                    if 0 < y < PATCH - 1:
-                        lo, hi = (before, after) if 0 < x < PATCH - 1 else (_other(x), _other(x))
-                        under = p[below, lo] + 2 * p[below, x] + p[below, hi]
-                        gy = (under - (p[above, lo] + 2 * p[above, x] + p[above, hi])) / 8
-                else:
-                    gx = (p[y, after] - p[y, before]) / (after - before)
-                    gy = (p[below, x] - p[above, x]) / (below - above)
-                xx += gx * gx
-                yy += gy * gy
-                xy += gx * gy
-        sums[0, patch], sums[1, patch], sums[2, patch] = xx, yy, xy
-    return sums
+    total = 0.0
+    for top in range(0, rows * PATCH, PATCH):
+        for left in range(0, columns * PATCH, PATCH):
+            patch = luma[top : top + PATCH, left : left + PATCH]
+            xx, yy, xy = _gradient_sums(patch, sobel)
+            gap = math.hypot(xx - yy, 2 * xy)
+            energies = (xx + yy + gap) / 2, max(xx + yy - gap, 0.0) / 2
+            singular = math.sqrt(energies[0]), math.sqrt(energies[1])
+            first, second = energies if test_on_energy else singular
+            if _coherence(first, second) > threshold:
+                first, second = energies if score_on_energy else singular
+                total += first * _coherence(first, second)
+    return total / (rows * columns)
+
+
+@numba.njit(cache=True, nogil=True)
+def _coherence(first: Any, second: Any) -> Any:
+    return (first - second) / (first + second) if first + second > 0 else 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _gradient_sums(p: Any, sobel: Any) -> Any:
+    """Sums of gx gx, gy gy and gx gy over an 8x8 patch.
+
+    Central differences inside the patch, one-sided at its edges; or Sobel / 8 inside it, where
+    reflection makes gx 0 on border columns, gy on border rows.
+    """
+    xx, yy, xy = 0.0, 0.0, 0.0
+    for y in range(PATCH):
+        above, below = max(y - 1, 0), min(y + 1, PATCH - 1)
+        for x in range(PATCH):
+            before, after = max(x - 1, 0), min(x + 1, PATCH - 1)
+            if sobel:
+                gx = gy = 0.0
+                if 0 < x < PATCH - 1:
+                    up, down = (above, below) if 0 < y < PATCH - 1 else (_other(y), _other(y))
+                    right = p[up, after] + 2 * p[y, after] + p[down, after]
+                    gx = (right - (p[up, before] + 2 * p[y, before] + p[down, before])) / 8
+                if 0 < y < PATCH - 1:
+                    lo, hi = (before, after) if 0 < x < PATCH - 1 else (_other(x), _other(x))
+                    under = p[below, lo] + 2 * p[below, x] + p[below, hi]
+                    gy = (under - (p[above, lo] + 2 * p[above, x] + p[above, hi])) / 8
+            else:
+                gx = (p[y, after] - p[y, before]) / (after - before)
+                gy = (p[below, x] - p[above, x]) / (below - above)
+            xx += gx * gx
+            yy += gy * gy
+            xy += gx * gy
+    return xx, yy, xy
 
 
 @numba.njit(cache=True, nogil=True)
@@ -149,6 +184,19 @@ def _other(border: Any) -> Any:
     return 1 if border == 0 else PATCH - 2
 
 
-def _coherence(pair: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    total = pair[0] + pair[1]
-    return np.asarray((pair[0] - pair[1]) / np.where(total > 0, total, 1.0))
+@numba.njit(cache=True, nogil=True)
+def _squared_differences(crop: Any) -> Any:
+    rows, columns = crop.shape[0] // 2, crop.shape[1] // 2
+    above = np.zeros(columns, np.int64)
+    total = 0
+    for y in range(rows):
+        before = 0
+        for x in range(columns):
+            here = np.int64(crop[2 * y, 2 * x]) + crop[2 * y, 2 * x + 1]
+            here += np.int64(crop[2 * y + 1, 2 * x]) + crop[2 * y + 1, 2 * x + 1]
+            if x:
+                total += (here - before) ** 2
+            if y:
+                total += (here - above[x]) ** 2
+            above[x] = before = here
+    return total

@@ -265,15 +265,10 @@ def _first_reason(
 
 def _sharpness_ratio(sharp: UInt8Image, blurred: UInt8Image, x: int, y: int, size: int) -> float:
     """Gradient energy of the blurred crop over that of the sharp one."""
+    from defocus_ds.measure.sharpness import gradient_energy
+
     window = np.s_[y : y + size, x : x + size]
-    return _gradient_energy(blurred[window]) / max(_gradient_energy(sharp[window]), 1e-9)
-
-
-def _gradient_energy(crop: UInt8Image) -> float:
-    """Sum of squared differences of neighbouring 2x2 means, which hold less of the noise."""
-    even = crop[: crop.shape[0] // 2 * 2, : crop.shape[1] // 2 * 2].astype(np.int64)
-    sums = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-    return float((np.diff(sums, axis=0) ** 2).sum() + (np.diff(sums, axis=1) ** 2).sum())
+    return gradient_energy(blurred[window]) / max(gradient_energy(sharp[window]), 1e-9)
 
 
 def _std(counts: npt.NDArray[np.intp]) -> float:
