@@ -105,9 +105,10 @@ class Crops:
         row = position - self._starts[group]
         shard, number = self._groups[group]
         first = self._starts[group - number]
-        record = self._table(group).slice(row, 1).to_pylist()[0]
         return decode_crop(
-            record, where=f"{self._paths[shard]}: row {position - first}", check=self.check
+            self._rows(group)[row],
+            where=f"{self._paths[shard]}: row {position - first}",
+            check=self.check,
         )
 
     def __iter__(self) -> Iterator[Crop]:
@@ -146,10 +147,10 @@ class Crops:
     def _forget(self) -> None:
         self._process = os.getpid()
         self._files: dict[int, Any] = {}
-        self._cache: OrderedDict[int, Any] = OrderedDict()
+        self._cache: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
 
-    def _table(self, group: int) -> Any:
-        """A row group as an Arrow table, from the cache or the file."""
+    def _rows(self, group: int) -> list[dict[str, Any]]:
+        """The rows of a row group, from the cache or the file."""
         if self._process != os.getpid():
             self._forget()  # a forked worker must not share its parent's file positions
         if group in self._cache:
@@ -160,10 +161,11 @@ class Crops:
         if shard not in self._files:
             self._files[shard] = open_table(path, CROP_SCHEMA)
         table = read_group(self._files[shard], number, path=path, schema=CROP_SCHEMA)
-        self._cache[group] = table
+        rows: list[dict[str, Any]] = table.to_pylist()
+        self._cache[group] = rows
         if len(self._cache) > _CACHED_GROUPS:
             self._cache.popitem(last=False)
-        return table
+        return rows
 
 
 def decode_crop(record: dict[str, Any], *, where: str, check: bool) -> Crop:

@@ -137,8 +137,9 @@ def read_group(file: Any, group: int, *, path: Path | str, schema: Any) -> Any:
     left = _MAX_GROUP_BYTES
     columns: list[Any] = []
     try:
+        found = file.schema_arrow  # made anew at every access
         for field in schema:
-            if field.name not in file.schema_arrow.names:
+            if field.name not in found.names:
                 columns.append(pa.nulls(len(columns[0]), field.type))
                 left -= columns[-1].nbytes
                 continue
@@ -152,7 +153,7 @@ def read_group(file: Any, group: int, *, path: Path | str, schema: Any) -> Any:
                     raise DatasetError(f"{where}: more than {_MAX_GROUP_BYTES} bytes when decoded.")
                 chunks.append(column if column.type == field.type else column.cast(field.type))
             columns.append(pa.chunked_array(chunks, field.type))
-        table = pa.Table.from_arrays(columns, schema=_with_metadata_of(schema, file))
+        table = pa.Table.from_arrays(columns, schema=schema.with_metadata(found.metadata))
         table.validate(full=True)
     except Exception as error:
         _raise_unless_damage(error, path)
@@ -180,7 +181,7 @@ def read_table(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Any:
             if size > _MAX_TABLE_BYTES:
                 raise DatasetError(f"{path}: more than {_MAX_TABLE_BYTES} bytes when decoded.")
         if not groups:
-            return _with_metadata_of(schema, file).empty_table()
+            return schema.with_metadata(file.schema_arrow.metadata).empty_table()
         return pa.concat_tables(groups)
 
 
@@ -197,10 +198,6 @@ def _leaves(field: Any) -> list[str]:
     if pa.types.is_list(field.type):
         return [f"{field.name}.list.element"]
     return [field.name]
-
-
-def _with_metadata_of(schema: Any, file: Any) -> Any:
-    return schema.with_metadata(file.schema_arrow.metadata)
 
 
 def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
