@@ -113,7 +113,9 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise DatasetError(f"{path}: nested too deeply to be read.") from error
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be read as JSON ({error}).") from error
 
 

@@ -277,9 +277,9 @@ def dataset(quick_dataset: Path, tmp_path: Path) -> Path:
 
 
 def test_folder_left_by_a_killed_crop_is_swept(small_shoot: Path, dataset: Path) -> None:
-    (dataset / "crops/.tmp-low-x").mkdir()
-    (dataset / "crops/.tmp-low-x/part.parquet").write_bytes(b"half")
-    (dataset / "images/scene01/.tmp-y.png").write_bytes(b"half")
+    (dataset / "crops/.tmp-low-abcd_234").mkdir()
+    (dataset / "crops/.tmp-low-abcd_234/part.parquet").write_bytes(b"half")
+    (dataset / "images/scene01/.tmp-abcd_234.png").write_bytes(b"half")
     assert defocus_ds.build(small_shoot, dataset, config=QUICK).clean
     assert not list(dataset.rglob(".tmp-*"))
 

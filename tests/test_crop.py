@@ -375,14 +375,14 @@ def test_interrupted_while_writing_the_old_crops_stay(
 def test_a_killed_run_is_cleaned_up_by_the_next(
     dataset: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
 ) -> None:
-    """Without an atomic exchange, death between the two renames leaves only ``.old-low``."""
+    """Without an atomic exchange, death between the two renames leaves only ``.old-low-...``."""
     crop(dataset, level="low")
     before = bytes_of(dataset / "crops/low")
     if not exchange:
         monkeypatch.setattr(folders, "_exchange", lambda one, other: False)
-    (dataset / "crops/.tmp-low-dead").mkdir()
-    (dataset / "crops/.tmp-low-dead/train").write_text("half")
-    (dataset / "crops/low").rename(dataset / "crops/.old-low")
+    (dataset / "crops/.tmp-low-deadbeef").mkdir()
+    (dataset / "crops/.tmp-low-deadbeef/train").write_text("half")
+    (dataset / "crops/low").rename(dataset / "crops/.old-low-deadbeef")
     crop(dataset, level="low")
     assert bytes_of(dataset / "crops/low") == before
     assert [p.name for p in (dataset / "crops").iterdir()] == ["low"]

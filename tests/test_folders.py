@@ -80,7 +80,12 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["p*", "pairs[-d]", "pairs.d"])
 def test_a_name_is_no_pattern(tmp_path: Path, name: str) -> None:
-    kept = [".tmp-pairs-abcdefgh", ".tmp-pairs--abcdefgh", ".tmp-pairs-d-abcdefgh"]
+    kept = [
+        ".tmp-pairs-mine",
+        ".tmp-pairs-abcdefgh",
+        ".tmp-pairs--abcdefgh",
+        ".tmp-pairs-d-abcdefgh",
+    ]
     for folder in kept:
         (tmp_path / folder).mkdir()
     make(tmp_path / name, "new")
@@ -102,6 +107,7 @@ def test_dead_between_the_two_renames(tmp_path: Path) -> None:
 def test_a_folder_of_the_user_stays(tmp_path: Path, before: bool) -> None:
     (tmp_path / ".old-pairs").mkdir()
     (tmp_path / ".old-pairs/mine").write_text("mine")
+    (tmp_path / ".tmp-pairs-abcdefgh").mkdir()  # of a run that died
     if before:
         make(tmp_path / "pairs", "old")
     make(tmp_path / "pairs", "new")

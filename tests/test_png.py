@@ -132,6 +132,23 @@ def test_hostile_streams_with_right_sums_stay_inside(data: st.DataObject) -> Non
         assert out.tobytes() == real
 
 
+def test_bytes_after_the_last_block_are_damage() -> None:
+    """Every other reader looks for the sum right after it."""
+    data = png.encode(photo((24, 24)))
+    stream = zlib_stream(data)
+    idat = data[41:43] + stream + bytes(24) + data[-20:-16]
+    chunk = b"IDAT" + idat
+    longer = data[:33] + struct.pack(">I", len(idat)) + chunk
+    longer += struct.pack(">I", zlib.crc32(chunk)) + data[-12:]
+    with pytest.raises(OSError, match="broken data stream"):
+        Image.open(io.BytesIO(longer)).load()
+    assert png.decode(longer) is None
+    exact = data[41:43] + stream + data[-20:-16]
+    same = data[:33] + struct.pack(">I", len(exact)) + b"IDAT" + exact
+    same += struct.pack(">I", zlib.crc32(b"IDAT" + exact)) + data[-12:]
+    assert same == data
+
+
 def zlib_stream(data: bytes) -> bytes:
     """The DEFLATE stream of one of our files."""
     length = struct.unpack_from(">I", data, 33)[0]

@@ -1,9 +1,11 @@
 """A worker may fail or die; the scenes beside it are built."""
 
+import multiprocessing
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +95,33 @@ def test_libraries_that_find_no_memory_are_understood(ask: Callable[[], object])
 
 def test_auto_jobs_is_usable() -> None:
     assert auto_jobs() >= 1
+
+
+def test_a_worker_that_dies_between_two_stages_stops_nothing(tmp_path: Path) -> None:
+    """Killed while the build looks at an event, before it hands out the next stage."""
+    events: list[StageEvent] = []
+    usual = load_config()
+
+    def kill_a_worker(event: StageEvent) -> None:
+        events.append(event)
+        if len(events) == 2:
+            children = multiprocessing.active_children()
+            assert children
+            for child in children:
+                child.kill()
+                child.join()
+            time.sleep(0.5)  # until the executor has noticed
+
+    run_plans(
+        [ScenePlan(scene, ("ingest", "develop")) for scene in ("1", "2", "3", "4")],
+        lambda scene, stage: StageTask(tmp_path, tmp_path, Bracket(scene, ()), usual, stage),
+        jobs=1,
+        on_event=kill_a_worker,
+        work=allocate,
+    )
+    assert [(e.scene, e.stage) for e in events if not e.error] == [
+        (scene, stage) for scene in ("1", "2", "3", "4") for stage in ("ingest", "develop")
+    ]
 
 
 _ORPHAN = """

@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import shutil
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -245,6 +246,17 @@ def test_a_server_that_fails_names_the_tar(tars: Path, fault: str) -> None:
         list(stream(url))
 
 
+def sparse(length: int) -> bytes:
+    """A tar of this length whose only file says that it is 2 GB of holes."""
+    member = tarfile.TarInfo("0.sparse")
+    member.type, member.size = tarfile.GNUTYPE_SPARSE, 0
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"%011o\0" % 2**31
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header).ljust(length, b"\0")
+
+
 def test_a_tar_of_another_length_is_named(tars: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tars, tmp_path / "copy"))
     tar = copy / "low" / "train-00001.tar"
@@ -255,6 +267,7 @@ def test_a_tar_of_another_length_is_named(tars: Path, tmp_path: Path) -> None:
         (whole[:-1024] + whole, f"more than {len(whole)} bytes"),
         (gzip.compress(whole), "not a plain tar"),
         (b"", "0 bytes"),
+        (sparse(len(whole)), "'0.sparse' is no plain file of at most"),
     ):
         tar.write_bytes(data)
         with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
@@ -19,7 +20,7 @@ import defocus_ds
 from defocus_ds.dataset.folders import only_writer
 from defocus_ds.dataset.release import release
 from defocus_ds.dataset.release_facts import About
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.stages.ingest import survey
 from defocus_ds.store import atomic_path, read_receipt, write_bytes
@@ -277,8 +278,6 @@ def test_second_build_names_the_first_and_a_dead_one_does_not_block(
 def test_a_look_at_the_lock_does_not_stop_a_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
     from defocus_ds.dataset import folders
 
     look = (tmp_path / ".lock").open("a")
@@ -289,8 +288,6 @@ def test_a_look_at_the_lock_does_not_stop_a_build(
 
 
 def test_disk_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fcntl
-
     def unsupported(file: object, operation: int) -> None:
         raise OSError(37, "No locks available")
 
@@ -302,18 +299,43 @@ def test_disk_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         pass
 
 
-def test_who_takes_the_lock_sweeps_what_the_dead_left(tmp_path: Path) -> None:
-    (tmp_path / "crops/.tmp-low-x").mkdir(parents=True)
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside/.tmp-mine").touch()
-    dataset = tmp_path / "crops"
-    (dataset / ".tmp-link").symlink_to(tmp_path / "outside")
-    (dataset / "linked").symlink_to(tmp_path / "outside")
-    (dataset / "report").mkdir()
-    (dataset / "report/.tmp-page").touch()
+def test_a_dataset_is_swept_of_what_the_dead_left(tmp_path: Path) -> None:
+    dataset, outside = tmp_path / "dataset", tmp_path / "outside"
+    for folder in (outside, dataset / "crops/low", dataset / "images/a", dataset / "report"):
+        folder.mkdir(parents=True)
+    dead = ["crops/.tmp-low-abcd_234", "crops/low/.tmp-abcd_234", "images/a/.tmp-abcd_234.png"]
+    for name in (*dead, ".tmp-abcd_234.json"):
+        (dataset / name).mkdir() if name == dead[0] else (dataset / name).touch()
+    (outside / ".tmp-abcd_234").touch()
+    (dataset / "linked").symlink_to(outside)
+    (dataset / "images/linked").symlink_to(outside)
+    kept = ["report/.tmp-abcd_234", "crops/.tmp-mine", ".tmp-mine", "crops/.tmp-low-live_234"]
+    for name in kept[:-1]:
+        (dataset / name).touch()
+    (dataset / kept[-1]).mkdir()
+    live = os.open(dataset / kept[-1], os.O_RDONLY)
+    fcntl.flock(live, fcntl.LOCK_EX)
     with only_writer(dataset):
-        assert strays(dataset) == ["report/.tmp-page"], "a report is written without the lock"
-    assert (tmp_path / "outside/.tmp-mine").exists()
+        assert len(strays(dataset)) == 8, "nothing goes unless the caller says so"
+    with only_writer(dataset, sweep=True):
+        assert sorted(strays(dataset)) == sorted(kept)
+    os.close(live)
+    assert (outside / ".tmp-abcd_234").exists()
+
+
+def test_a_folder_that_is_no_run_is_left_as_it_was(tmp_path: Path) -> None:
+    """`train fit` locks its folder before it looks what is in it."""
+    from toy_crops import toy_data, toy_recipe
+
+    from defocus_ds_train.loop import fit
+
+    mine = [".tmp-abcd_234", "data/.tmp-low-abcd_234/thesis.txt", "letter.txt"]
+    for name in mine:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="not empty and not a run"):
+        fit(toy_recipe(epochs=1), toy_data(16), tmp_path, device="cpu")
+    assert all((tmp_path / name).read_text() == "mine" for name in mine)
 
 
 @pytest.mark.parametrize(

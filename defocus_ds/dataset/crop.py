@@ -110,7 +110,7 @@ def crop(
     chosen = _blurred_level(level)
     refuse_unfinished(root)
     info = read_info(root)
-    with only_writer(root):
+    with only_writer(root, sweep=True):
         rows = read_scenes(root / SCENES_NAME)
         pairs, left_out = built_pairs(root, rows, chosen)
         decided = None if review is None else read_review(review)

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,22 +20,33 @@ from typing import IO
 from defocus_ds.errors import DatasetError
 from defocus_ds.store import writing
 
-__all__ = ["being_written", "only_writer", "remove_strays", "replaced_folder"]
+__all__ = ["BusyError", "being_written", "only_writer", "remove_strays", "replaced_folder"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _LOCK_ATTEMPTS = 4
+_DATASET_FOLDERS = ("crops", "images", "receipts", "rejected", "work")
+# the characters of mkstemp and mkdtemp: without a dash, so no folder of a longer name is meant
+_RANDOM = "[a-z0-9_]{8}"
+_FILE = re.compile(rf"\.tmp-(cluster-[0-9a-f]{{32}}|{_RANDOM}(\.\w+)?)")
+_FOLDER = re.compile(rf"\.tmp-.+-{_RANDOM}")
+
+
+class BusyError(DatasetError):
+    """Another process is writing to the folder."""
 
 
 @contextmanager
-def only_writer(dataset: Path) -> Iterator[None]:
+def only_writer(dataset: Path, *, sweep: bool = False) -> Iterator[None]:
     """Hold the lock that `build` holds too; the system releases it however this process ends.
 
-    What an earlier holder left half-written is removed first.  ``report/`` is written without the
-    lock, and left alone.
+    Args:
+        dataset: or another folder that one process at a time may write to.
+        sweep: remove first what an earlier holder left half-written among a dataset's own files.
 
     Raises:
-        DatasetError: another process is writing to the dataset, or its disk has no locks.
+        BusyError: another process is writing to the dataset.
+        DatasetError: its disk has no locks.
     """
     with (dataset / ".lock").open("a+") as file:
         _lock(dataset, file)
@@ -44,31 +55,39 @@ def only_writer(dataset: Path) -> Iterator[None]:
         with suppress(OSError):  # the lock holds on a full disk, too
             file.truncate(0)
             os.write(file.fileno(), holder.encode())
-        remove_strays(dataset, leave=("report",))
+        if sweep:
+            _remove_strays_of(dataset)
         yield
 
 
-def remove_strays(folder: Path, *, leave: Sequence[str] = ()) -> None:
-    """Remove every file, folder and link below the folder whose name starts with ``.tmp-``.
+def remove_strays(folder: Path) -> None:
+    """Remove the half-written files below the folder, and the half-made folders of dead runs.
 
-    Links are not followed.  The caller knows that nobody is writing there.  Beside a folder that
-    `replaced_folder` had renamed away they stay: it needs them to know it for its own.
-
-    Args:
-        folder: to clean; it need not exist.
-        leave: names in the folder itself that are not entered.
+    Links are not followed, and only names that this tool gives are taken.  The caller knows that
+    nobody writes files there.  Beside a folder that `replaced_folder` had renamed away all stay:
+    it needs them to know it for its own.
     """
     for here, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = Path(here, name)
-            if not name.startswith(".tmp-") or any(f.startswith(".old-") for f in folders):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        left = leave if Path(here) == folder else ()
-        folders[:] = [name for name in folders if not name.startswith(".tmp-") and name not in left]
+        if not any(name.startswith(".old-") for name in folders):
+            for name in files:
+                if _FILE.fullmatch(name):
+                    Path(here, name).unlink(missing_ok=True)
+            for name in folders:
+                if _FOLDER.fullmatch(name):
+                    with _of_dead_run(Path(here, name)) as dead:
+                        if dead:
+                            shutil.rmtree(Path(here, name), ignore_errors=True)
+        folders[:] = [name for name in folders if not _FOLDER.fullmatch(name)]
+
+
+def _remove_strays_of(dataset: Path) -> None:
+    """Those among a dataset's own files; ``report/`` is written without the lock."""
+    for path in dataset.iterdir():
+        if _FILE.fullmatch(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
+    for name in _DATASET_FOLDERS:
+        if not (dataset / name).is_symlink():
+            remove_strays(dataset / name)
 
 
 def being_written(dataset: Path) -> bool:
@@ -93,8 +112,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     system cannot lock folders, all are.
 
     Where the system cannot exchange two folders in one step, the old one is renamed away first,
-    and an interruption between the two renames leaves it as ``.old-<name>`` beside the half-made
-    folder, which the next run puts back.  An ``.old-<name>`` of another origin is not touched.
+    and an interruption between the two renames leaves it as ``.old-<name>-...`` beside the
+    half-made folder ``.tmp-<name>-...``, which the next run puts back.
 
     Raises:
         OSError: it cannot be written; the text names the target, the reason and the free space.
@@ -127,7 +146,7 @@ def _lock(dataset: Path, file: IO[str]) -> None:
                 continue
             file.seek(0)
             holder = " ".join(file.read(300).split()) or "unknown"
-            raise DatasetError(
+            raise BusyError(
                 f"{dataset}: another build or crop is at work on it ({holder}). "
                 "Wait for it, or stop it first."
             ) from error
@@ -140,26 +159,36 @@ def _lock(dataset: Path, file: IO[str]) -> None:
 
 def _clean_up(target: Path) -> None:
     """Remove what dead runs for this target left, and put back what one of them renamed away."""
-    # the characters of mkdtemp: without a dash, so no folder of a longer name is meant
-    ours = re.compile(rf"\.tmp-{re.escape(target.name)}-[a-z0-9_]{{1,8}}")
-    old = _set_aside(target)
+    ours = re.compile(rf"\.tmp-{re.escape(target.name)}-{_RANDOM}")
     for leftover in list(target.parent.iterdir()):
         if not ours.fullmatch(leftover.name):
             continue
-        try:
-            descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue
+        with _of_dead_run(leftover) as dead:
+            if not dead:
+                continue
+            old = _set_aside(leftover)
+            if old.is_dir() and not target.exists():
+                old.rename(target)
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _of_dead_run(leftover: Path) -> Iterator[bool]:
+    """Whether this is a half-made folder that no run holds any more; held here meanwhile."""
+    try:
+        descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        yield False
+        return
+    try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(leftover, descriptor):
-                if old.is_dir() and not target.exists():
-                    old.rename(target)
-                shutil.rmtree(leftover, ignore_errors=True)
         except OSError:
-            continue
-        finally:
-            os.close(descriptor)
+            yield False
+        else:
+            yield _is_at(leftover, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _locked_folder(target: Path) -> tuple[Path, int]:
@@ -188,9 +217,7 @@ def _take_place(fresh: Path, target: Path) -> None:
         return
     if _exchange(fresh, target):
         return
-    old = _set_aside(target)
-    if os.path.lexists(old):
-        old = Path(tempfile.mkdtemp(prefix=f"{old.name}-", dir=target.parent))
+    old = _set_aside(fresh)
     target.rename(old)
     try:
         fresh.rename(target)
@@ -202,8 +229,9 @@ def _take_place(fresh: Path, target: Path) -> None:
     old.rename(fresh)
 
 
-def _set_aside(target: Path) -> Path:
-    return target.with_name(f".old-{target.name}")
+def _set_aside(fresh: Path) -> Path:
+    """Where the old folder waits while the half-made one takes its place."""
+    return fresh.with_name(fresh.name.replace(".tmp-", ".old-", 1))
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

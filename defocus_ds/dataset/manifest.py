@@ -93,10 +93,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     if (size := path.stat().st_size) > _MAX_INFO_BYTES:
         raise DatasetError(f"{path}: {size} bytes, limit {_MAX_INFO_BYTES}.")
-    try:
-        found = read_json(path)
-    except RecursionError as error:
-        raise DatasetError(f"{path}: nested too deeply to be read.") from error
+    found = read_json(path)
     if not isinstance(found, dict):
         raise DatasetError(f"{path}: {type(found).__name__}, need an object.")
     return found

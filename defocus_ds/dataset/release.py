@@ -109,7 +109,7 @@ def release(
     refuse_unfinished(root)
     info = read_info(root)
     before = {} if previous is None else read_splits(previous)
-    with only_writer(root):
+    with only_writer(root, sweep=True):
         rows = read_scenes(root / SCENES_NAME)
         decided = None if review is None else read_review(review)
         chosen, left_out = level_crops(root, rows, names=levels, review=decided)

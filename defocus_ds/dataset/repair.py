@@ -73,7 +73,7 @@ def repair_shards(
     rows = read_scenes(source / SCENES_NAME)
     step = Steps(progress, len(names))
     repaired, failed = [], {}
-    with only_writer(source):
+    with only_writer(source, sweep=True):
         for name in names:
             try:
                 _rebuild(root, name, sums, _Images(source, rows))

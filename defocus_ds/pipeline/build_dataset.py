@@ -113,7 +113,7 @@ def build(
     brackets, skipped = _apply_skips(found.brackets, skip)
     left_out = tuple((c.where, c.message) for c in found.errors)
     dataset.mkdir(parents=True, exist_ok=True)
-    with only_writer(dataset):
+    with only_writer(dataset, sweep=True):
         if not replace_scenes:
             refuse_to_lose(dataset, found)
         remove_strays(dataset / "report")

@@ -66,7 +66,7 @@ def _unfit(task: StageTask, terms: Terms) -> str:
             f"it does not see {terms.claim.parent} as this build does, or cannot write there. "
             "Mount the folder under the same path on every machine."
         )
-    if task.bracket.captures and not any(c.path.exists() for c in task.bracket):
+    if not task.shoot.is_dir():
         return f"it does not see {task.shoot}. Mount it under the same path on every machine."
     return ""
 

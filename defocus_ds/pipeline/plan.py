@@ -164,7 +164,7 @@ def _why_stale(
     receipt: Receipt | None, stage: str, inputs: dict[str, str], config: BuildConfig
 ) -> str:
     if receipt is None:
-        return f"{stage} not done yet"
+        return f"no receipt of {stage} that this version wrote"
     if receipt.inputs != inputs:
         return f"input of {stage} changed"
     if receipt.config_digest != stage_config_digest(config, stage):

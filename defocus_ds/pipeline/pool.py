@@ -112,7 +112,12 @@ def _drain(
         while waiting or running:
             while waiting and len(running) < jobs:
                 steps = waiting.pop()
-                running[pool.submit(work, make_task(*steps[0]))] = steps
+                try:
+                    future = pool.submit(work, make_task(*steps[0]))
+                except BrokenProcessPool:  # a worker died while no stage of its ended
+                    waiting.append(steps)
+                    return list(running.values())
+                running[future] = steps
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             # what ended well beside a death is done, and not to be done again
             for future in sorted(finished, key=lambda f: f.exception() is not None):

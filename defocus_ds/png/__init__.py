@@ -77,11 +77,11 @@ def decode(data: bytes) -> UInt8Image | None:
     if not _is_sound(data, 12, _HEADER - 4) or not _is_sound(data, start - 4, stop):
         return None
     channels = 3 if kind[1] else 1
-    filtered = np.empty((height, width * channels + 1), np.uint8)
     stream = data[start + 2 : stop - 4]
     words = np.frombuffer(stream + bytes(16 - len(stream) % 8), "<u8").astype(np.uint64, copy=False)
-    if data[start : start + 2] != _ZLIB:
-        return None
+    if data[start : start + 2] != _ZLIB or height * (width * channels + 1) > 8 * len(stream):
+        return None  # a literal takes one bit at least
+    filtered = np.empty((height, width * channels + 1), np.uint8)
     if unpack(words, len(stream), filtered.reshape(-1)) != LITERALS_ONLY:
         return None
     if zlib.adler32(filtered.data) != struct.unpack_from(">I", data, stop - 4)[0]:

@@ -12,7 +12,7 @@ from defocus_ds.png.huffman import END, LENGTHS_ORDER, LONGEST, SYMBOLS, canonic
 __all__ = ["LITERALS_ONLY", "unpack"]
 
 LITERALS_ONLY = 0  # status of `unpack`: all there
-_OTHER = 1  # a match, a stored block, a long code, or damage
+_OTHER = 1  # a match, a stored block, a long code, bytes after the end, or damage
 
 
 @numba.njit(cache=True, nogil=True)
@@ -67,7 +67,8 @@ def unpack(data: Any, size: Any, out: Any) -> Any:
                 return _OTHER
             out[done] = one >> four
             done += 1
-    return LITERALS_ONLY if done == out.size and at <= end else _OTHER
+    ended = done == out.size and (at + np.uint64(7)) >> np.uint64(3) == np.uint64(size)
+    return LITERALS_ONLY if ended else _OTHER
 
 
 @numba.njit(cache=True, nogil=True)

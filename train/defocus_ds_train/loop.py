@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from defocus_ds.dataset.folders import only_writer
-from defocus_ds.errors import DatasetError, InputError
+from defocus_ds.dataset.folders import BusyError, only_writer
+from defocus_ds.errors import InputError
 from defocus_ds_train.begin import begin, first_model, running_precision
 from defocus_ds_train.checkpoint import RunFolder, save_model
 from defocus_ds_train.data.batches import Batches
@@ -289,7 +289,7 @@ def _owned(folder: RunFolder, group: Group) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(only_writer(folder.path))
-        except DatasetError as error:
+        except BusyError as error:
             raise InputError(
                 f"{folder.path}: another `train fit` is at work in it. Wait for it, or give "
                 "another folder with -o."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ __all__ = ["recorded_tars", "samples"]
 _MAGIC = b"ustar"
 _MAGIC_AT = 257
 _BLOCK = 512
+_PLAIN_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 # a name with a scheme, a second URL behind "::", a query or "..": none of them is ours
 _TAR_NAME = re.compile(r"\w[\w.-]*/\w+-\d{5}\.tar")
 
@@ -66,21 +68,20 @@ def samples(
 ) -> Iterator[dict[str, Any]]:
     """The samples of these tars: name of each file -> its bytes.
 
-    The library alone takes an unreadable header inside a tar for its end, and a compressed tar for
-    a plain one: crops would be lost in silence, and a small file could fill the memory.
+    The library's own reader takes an unreadable header inside a tar for its end, and a compressed
+    tar for a plain one, and fills the holes of sparse files: crops would be lost in silence, and a
+    small file could fill the memory.
 
     Raises:
         DatasetError: a tar that cannot be read, or holds other crops than its record says.
     """
-    from webdataset.tariterators import group_by_keys, tar_file_expander
+    from webdataset.tariterators import group_by_keys
 
     for item in urls:
         url, count = item["url"], 0
         tar = tars[url]
         with streamed_url(url) if is_url(url) else Path(url).open("rb") as file:
-            stream = _TarStream(file, url, tar.bytes)
-            source = [{"url": url, "stream": stream}]
-            files = tar_file_expander(source, handler=_unreadable)
+            files = _files(_TarStream(file, url, tar.bytes), url, tar.bytes)
             for sample in group_by_keys(files, handler=_unreadable):
                 yield sample
                 count += 1
@@ -89,6 +90,24 @@ def samples(
                 f"{url}: {counted(count, 'crop')} can be read, {EXPORT_NAME} says {tar.crops}. "
                 "Copy it again, or export again."
             )
+
+
+def _files(stream: Any, url: str, size: int) -> Iterator[dict[str, Any]]:
+    """Name and bytes of every file of a tar, as the library's next stage takes them."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                if member.type not in _PLAIN_FILES or member.issparse() or member.size > size:
+                    raise DatasetError(
+                        f"{url}: {member.name!r} is no plain file of at most {size} bytes."
+                    )
+                file = tar.extractfile(member)
+                assert file is not None
+                yield {"fname": member.name, "data": file.read(), "__url__": url}
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise DatasetError(
+            f"{url}: not a readable tar ({error}). Copy it again, or export again."
+        ) from error
 
 
 class _TarStream:
