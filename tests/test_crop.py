@@ -20,6 +20,7 @@ from defocus_ds.dataset import folders, shards
 from defocus_ds.dataset.checksums import read_sums
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.pixels import pixels_sha256
+from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
 from defocus_ds.measure.sharpness import sharpness_q
@@ -416,6 +417,29 @@ def test_unusable_input_is_said_in_one_line(dataset: Path, tmp_path: Path) -> No
         crop(dataset, level="low", size=0)
     with pytest.raises(ConfigError, match="add up"):
         crop(dataset, level="low", config=TileConfig(test_share=0.7, val_share=0.7))
+
+
+def test_crops_that_stay_when_a_review_leaves_no_pair_are_said(
+    dataset: Path, tmp_path: Path
+) -> None:
+    review = tmp_path / "review.csv"
+    lines = [f"scene0{number},low,reject,\n" for number in range(3)]
+    review.write_text("scene,level,decision,note\n" + "".join(lines))
+    with pytest.raises(DatasetError) as none_yet:
+        crop(dataset, level="low", review=review)
+    assert "earlier run" not in str(none_yet.value)
+    crop(dataset, level="low")
+    folder = dataset / "crops" / "low"
+    before = bytes_of(folder)
+    with pytest.raises(DatasetError, match="no low pair to crop: .*rejected by a person") as found:
+        crop(dataset, level="low", review=review)
+    assert f"The crops of an earlier run stay in {folder}," in str(found.value)
+    assert bytes_of(folder) == before
+    # the way out that the message names
+    assert "delete that folder, then crop another level" in str(found.value)
+    shutil.rmtree(folder)
+    crop(dataset, level="medium")
+    assert verify(dataset).clean
 
 
 def test_progress_counts_every_pair_twice(dataset: Path) -> None:

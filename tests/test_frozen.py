@@ -58,6 +58,37 @@ def test_a_share_of_nothing_is_nothing() -> None:
     assert set(found.by_scene.values()) == {"train"}
 
 
+LOW, BOTH = {"low"}, {"low", "high"}
+
+
+@given(
+    both=st.lists(st.booleans(), min_size=1, max_size=10),
+    seed=st.integers(0, 20),
+    share=st.sampled_from([0.02, 0.1, 0.3, 0.45]),
+)
+def test_every_level_has_test_and_train_crops_where_it_can(
+    both: list[bool], seed: int, share: float
+) -> None:
+    levels = {f"s{i}": BOTH if whole else LOW for i, whole in enumerate(both)}
+    crops = {scene: 10 * len(own) for scene, own in levels.items()}
+    ask = {"seed": seed, "test_share": share, "val_share": share}
+    found = freeze_splits(crops, own(crops), levels=levels, **ask).by_scene
+    whole = [scene for scene in levels if levels[scene] == BOTH]
+    assert {found[scene] for scene in whole} >= set(("train", "test")[: len(whole)])
+    assert "train" in found.values()
+
+
+def test_a_group_has_the_levels_of_all_its_scenes() -> None:
+    levels = {"a": {"low"}, "b": {"high"}, "c": BOTH, "d": LOW}
+    crops = dict.fromkeys(levels, 10)
+    groups = own(crops) | {"b": "a"}
+    ask = {"test_share": 0.2, "val_share": 0.0, "levels": levels}
+    for seed in range(6):
+        found = freeze_splits(crops, groups, seed=seed, **ask).by_scene
+        test = {scene for scene, split in found.items() if split == "test"}
+        assert test in ({"a", "b"}, {"c"})
+
+
 def test_a_set_asked_for_is_not_empty_however_large_the_scenes_are() -> None:
     crops = {"a": 900, "b": 800, "c": 1000}
     found = freeze_splits(crops, own(crops), seed=0, test_share=0.05, val_share=0)

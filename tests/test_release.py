@@ -28,7 +28,7 @@ from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import ConfigError, DatasetError, InputError
-from defocus_ds.frames import Level
+from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.store import sha256_file
 from defocus_ds_cli.main import cli
 
@@ -224,9 +224,57 @@ def test_pairs_that_a_review_left_out_of_the_crops_are_said(cropped: Path, tmp_p
     review.write_text("scene,level,decision,note\nscene01,low,reject,\n")
     crop(root, level="low", review=review)
     report = release(root, tmp_path / "out", about=ABOUT, levels=["low"])
-    assert report.left_out == {"scene01/low": "crops: none passed, or a review left the pair out"}
+    reason = "crops: none kept; crop obeyed a review, which may have rejected the pair"
+    assert report.left_out == {"scene01/low": reason}
     facts = json.loads((tmp_path / "out" / "release.json").read_text())
     assert facts["review_sha256"] == sha256_file(review)
+
+
+@pytest.fixture(scope="module")
+def three_levels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four scenes, of which scene02 has no low crops: it comes nearest to a quarter of all."""
+    folder = tmp_path_factory.mktemp("levels")
+    root = make_dataset(folder / "dataset", scenes=4, levels=tuple(BLURRED_LEVELS))
+    review = folder / "review.csv"
+    review.write_text("scene,level,decision,note\nscene02,low,reject,\n")
+    for level in BLURRED_LEVELS:
+        crop(root, level=level, review=review)
+    return root
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_held_out_has_crops_at_every_level(
+    three_levels: Path, tmp_path: Path, seed: int
+) -> None:
+    out = tmp_path / "out"
+    report = release(three_levels, out, about=ABOUT, test_share=0.25, val_share=0.25, seed=seed)
+    for level, counts in report.crops.items():
+        assert set(counts) == {"train", "val", "test"}, level
+    assert report.notes == ()
+    assert read_frozen(out)["scene02"][0] == "train"
+
+
+def test_a_level_without_test_crops_says_why(three_levels: Path, tmp_path: Path) -> None:
+    review = tmp_path / "review.csv"
+    lines = [f"scene0{number},low,reject,\n" for number in (0, 1)]
+    review.write_text("scene,level,decision,note\n" + "".join(lines))
+    ask = {"about": ABOUT, "review": review, "val_share": 0.0}
+    report = release(three_levels, tmp_path / "out", test_share=0.25, **ask)
+    splits = read_frozen(tmp_path / "out")
+    assert splits["scene03"][0] == "train"  # the only one with low crops
+    (test,) = (scene for scene, (split, _) in splits.items() if split == "test")
+    assert report.notes == (
+        f"no low crop is in test: {test}, held out for every level, has no low crops. "
+        "Another --seed or --test-share may hold out others.",
+    )
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / "splits.csv").write_text("scene,split,group\nscene02,test,scene02\n")
+    grown = release(three_levels, tmp_path / "grown", about=ABOUT, previous=tmp_path / "before")
+    assert read_frozen(tmp_path / "grown")["scene02"][0] == "test"
+    assert grown.notes[-1].endswith("scene02, held out for every level, has no low crops.")
+    none = release(three_levels, tmp_path / "none", test_share=0.0, **ask)
+    assert none.notes == ()
+    assert set(none.scenes) == {"train"}
 
 
 def test_shards_of_another_run_are_not_released(cropped: Path, tmp_path: Path) -> None:

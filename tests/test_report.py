@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from report_dataset import CAST, HOSTILE, LEVELS, make_dataset, radius_map, row_of, write_crops
 from scenes import TruePair, true_pair
 
+from defocus_ds.dataset.manifest import read_scenes, write_scenes
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level, Pair
 from defocus_ds.optics import Transfer, blur_disk, to_encoded, to_linear
@@ -244,6 +245,36 @@ def test_a_changed_image_is_drawn_again_and_a_lost_scene_removed(
     report(dataset)
     (left,) = (dataset / "report" / "assets").iterdir()
     assert (left / "low.jpg").read_bytes() != overviews[left]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"), [("reject", "skipped: --skip gone"), ("failed", "gone/sharp: truncated")]
+)
+def test_a_scene_without_any_image_is_listed(
+    tmp_path: Path, pair: TruePair, verdict: str, reason: str
+) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a", "gone"))
+    table = dataset / "scenes.parquet"
+    empty = dict.fromkeys(("image", "image_sha256", "matrix", "valid_area", "alignment", "colour"))
+    rows = read_scenes(table)
+    for row in rows:
+        if row["scene"] == "gone":
+            row.update(empty, verdict=verdict, reasons=[reason])
+    write_scenes(table, rows)
+    page = Page(report(dataset))
+    wanted = [f"{scene}/{level}" for scene in ("a", "gone") for level in LEVELS]
+    assert page.attributes("tr", "data-pair") == wanted
+    assert page.attributes("tr", "data-verdict")[3:] == [verdict] * 3
+    assert page.text.count(reason) == 2 * 3  # in the table and in the scene
+
+
+def test_an_overview_that_is_gone_is_named(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    page = report(dataset)
+    overview = next(page.parent.glob("assets/*/sharp.jpg"))
+    overview.write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"sharp\.jpg: missing or damaged\. Delete its folder"):
+        report(dataset)
 
 
 def test_an_image_that_is_gone_is_named(tmp_path: Path, pair: TruePair) -> None:

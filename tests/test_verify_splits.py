@@ -115,8 +115,46 @@ def test_a_table_that_cannot_be_read_is_one_finding(released: Path, text: str) -
     assert finding.expected == "a table of scene, split and group"
 
 
-def test_a_folder_without_the_table_needs_none(released: Path) -> None:
+@pytest.mark.parametrize("name", ["splits.csv", "SHA256SUMS", "release.json", "README.md"])
+def test_a_release_without_one_of_its_files_is_not_clean(released: Path, name: str) -> None:
+    (released / name).unlink()
+    assert {finding.file for finding in verify(released).findings} == {name}
+
+
+def test_a_release_signed_again_without_its_table_is_not_clean(released: Path) -> None:
     (released / "splits.csv").unlink()
     write_sums(released)
-    assert verify(released).clean
+    (finding,) = verify(released).findings
+    assert finding.file == "splits.csv"
+    assert finding.found.endswith("no splits.csv; is this a folder that release made?")
+
+
+def test_a_release_without_any_crops_is_looked_at(released: Path) -> None:
+    shutil.rmtree(released / "crops")
+    for name in ("SHA256SUMS", "splits.csv"):
+        (released / name).unlink()
+    files = {finding.file for finding in verify(released).findings}
+    assert files == {"SHA256SUMS", "splits.csv"}
+
+
+def test_the_crops_of_a_release_alone_need_no_table(released: Path) -> None:
+    assert verify(released / "crops").clean
     assert pq.read_table(released / "crops/low/manifest.parquet").num_rows > 0
+
+
+def test_repairs_are_such_as_a_release_takes(released: Path) -> None:
+    shard = "crops/low/test-00000-of-00001.parquet"
+    damaged = (shard, "crops/low/manifest.parquet", "README.md", "splits.csv")
+    for name in damaged:
+        (released / name).write_bytes(b"")
+    (released / "note.txt").write_text("x")
+    advice: dict[str, set[str]] = {}
+    for finding in verify(released).findings:
+        advice.setdefault(finding.file, set()).add(finding.repair)
+    again = "Copy the file again, or make the release again."
+    assert {name: advice[name] for name in damaged[1:]} == dict.fromkeys(damaged[1:], {again})
+    (repair,) = advice[shard]
+    assert "`defocus-ds verify --repair --images DATASET`" in repair
+    assert advice["note.txt"] == {"Remove the file, or make the release again."}
+    (released / "SHA256SUMS").unlink()
+    assert {f.repair for f in verify(released).findings if f.file == "SHA256SUMS"} == {again}

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from defocus_ds.config import BuildConfig, TileConfig, config_from_dict
-from defocus_ds.dataset.checksums import read_sums, write_sums
+from defocus_ds.dataset.checksums import SUMS_NAME, read_sums, write_sums
 from defocus_ds.dataset.cut import cut_crop
 from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
@@ -27,6 +27,7 @@ from defocus_ds.dataset.shards import (
     REJECTED_SCHEMA,
     ShardWriter,
     crop_metadata,
+    has_crops,
     manifest_metadata,
 )
 from defocus_ds.dataset.split import Splits, assign_splits
@@ -116,11 +117,13 @@ def crop(
         decided = None if review is None else read_review(review)
         if decided is not None:
             pairs, left_out = decided.applied(pairs, left_out)
+        folder = root / "crops" / chosen.value
         if not pairs:
             reasons = "; ".join(str(item) for item in left_out[:5])
-            raise DatasetError(f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.")
+            raise DatasetError(
+                f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.{_still_there(folder)}"
+            )
         notes: list[str] = []
-        folder = root / "crops" / chosen.value
         digest = sha256_file(root / SCENES_NAME)
         before: Any = None
         old = [str(built.pair) for built in pairs if built.radius_map is None]
@@ -171,6 +174,17 @@ def crop(
         plan.rejected if before is None else _counts(before),
         tuple(left_out),
         tuple(notes),
+    )
+
+
+def _still_there(folder: Path) -> str:
+    """What to know of the crops of an earlier run, where a level has none to replace them."""
+    if not has_crops(folder):
+        return ""
+    return (
+        f" The crops of an earlier run stay in {folder}, and export and release take them. To be "
+        "without them delete that folder, then crop another level or run the same build again: "
+        f"these refresh {SUMS_NAME}."
     )
 
 

@@ -38,9 +38,14 @@ class VerifyReport:
 
 
 class Findings:
-    """Collects findings; a file with very many of them is cut short, with their number."""
+    """Collects findings; a file with very many of them is cut short, with their number.
 
-    def __init__(self) -> None:
+    Args:
+        released: whether the folder is a release, which is repaired in other ways than a dataset.
+    """
+
+    def __init__(self, *, released: bool = False) -> None:
+        self.released = released
         self.checked: Counter[str] = Counter()
         self._found: list[Finding] = []
         self._per_file: Counter[str] = Counter()
@@ -50,25 +55,38 @@ class Findings:
         file, expected, found = map(_printable, (file, expected, found))
         self._per_file[file] += 1
         if self._per_file[file] <= _SHOWN_PER_FILE:
-            self._found.append(Finding(file, expected, found, advice or repair(file)))
+            self._found.append(Finding(file, expected, found, advice or self.repair(file)))
 
     def all(self) -> tuple[Finding, ...]:
         """Every finding, by file, with a closing line for each file that was cut short."""
         rest = [
-            Finding(file, "no further findings", f"{count - _SHOWN_PER_FILE} more", repair(file))
+            Finding(file, "no further findings", f"{more} more", self.repair(file))
             for file, count in self._per_file.items()
-            if count > _SHOWN_PER_FILE
+            if (more := count - _SHOWN_PER_FILE) > 0
         ]
         return tuple(sorted([*self._found, *rest], key=lambda finding: finding.file))
 
+    def repair(self, file: str, *, missing: bool = False) -> str:
+        """How to get a damaged or missing file back."""
+        return repair(file, missing=missing, released=self.released)
 
-def repair(file: str, *, missing: bool = False) -> str:
-    """How to get a damaged or missing file of a dataset back.
+
+def repair(file: str, *, missing: bool = False, released: bool = False) -> str:
+    """How to get a damaged or missing file of a dataset, or of a release, back.
 
     >>> repair("crops/low/train-00000-of-00001.parquet")
     'Run `defocus-ds verify --repair`, or copy the file again.'
+    >>> repair("crops/low/manifest.parquet", released=True)
+    'Copy the file again, or make the release again.'
     """
     parts = file.split("/")
+    if released:
+        if parts[0] == "crops" and "-of-" in parts[-1]:
+            return (
+                "Run `defocus-ds verify --repair --images DATASET` with the dataset that it was "
+                "made of, copy the file again, or make the release again."
+            )
+        return "Copy the file again, or make the release again."
     if parts[0] == "crops" and "-of-" in parts[-1]:
         return "Run `defocus-ds verify --repair`, or copy the file again."
     if parts[0] == "crops" and len(parts) > 2:

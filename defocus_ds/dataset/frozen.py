@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,17 +42,20 @@ def freeze_splits(
     seed: int,
     test_share: float,
     val_share: float,
+    levels: Mapping[str, Collection[str]] | None = None,
 ) -> FrozenSplits:
     """Give every group of scenes to one split.
 
-    Groups are taken in the order of a hash: to test while they fit into its share of the crops,
-    to val likewise, the others to train.
+    Groups are taken in the order of a hash, those with crops at every level before the others: to
+    test while they fit into its share of the crops, to val likewise, the others to train.  One
+    stays in train, of those with crops at every level if there are any.
 
     Args:
         crops: scene -> number of its crops, all levels together.
         groups: scene -> name of its group, see `defocus_ds.dataset.duplicates.scene_groups`.
         seed: of the hash.
         test_share, val_share: shares of all crops, at most 1 together.
+        levels: scene -> levels at which it has crops; None does not tell levels apart.
 
     Raises:
         ConfigError: shares that are no shares.
@@ -66,13 +69,25 @@ def freeze_splits(
     for scene in sorted(crops):
         members.setdefault(groups[scene], []).append(scene)
     order = sorted(members, key=lambda name: (hash_fraction(seed, name), name))
+    levels = levels or {}
+    everywhere = {level for own in levels.values() for level in own}
+    whole = {
+        name
+        for name, scenes in members.items()
+        if everywhere <= {level for scene in scenes for level in levels.get(scene, ())}
+    }
     sizes = {name: sum(crops[scene] for scene in scenes) for name, scenes in members.items()}
     total = sum(sizes.values())
     splits = dict.fromkeys(order, "train")
     for split, share in (("test", test_share), ("val", val_share)):
         left = [name for name in order if splits[name] == "train"]
+        best = [name for name in left if name in whole]
+        others = [name for name in left if name not in whole]
         # one group at least stays for training
-        for name in _filled(left, sizes, share * total)[: len(left) - 1]:
+        taken = _filled(best, sizes, share * total, least=1)[: max(0, len(best) - 1)]
+        rest = share * total - sum(sizes[name] for name in taken)
+        more = _filled(others, sizes, rest, least=0 if taken else 1)
+        for name in taken + more[: len(others) if best else max(0, len(others) - 1)]:
             splits[name] = split
     return FrozenSplits({scene: splits[groups[scene]] for scene in sorted(crops)}, {})
 
@@ -162,11 +177,13 @@ def read_frozen(release: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _filled(order: Sequence[str], sizes: Mapping[str, int], target: float) -> list[str]:
+def _filled(
+    order: Sequence[str], sizes: Mapping[str, int], target: float, *, least: int
+) -> list[str]:
     """Groups that together come near a number of crops, taken in order while they fit.
 
-    One more is taken where that comes nearer, or where nothing fitted: a set that was asked for
-    is not empty.
+    One more is taken where that comes nearer, or where fewer than ``least`` fitted: a set that was
+    asked for is not empty.
     """
     taken: list[str] = []
     total = 0
@@ -177,7 +194,7 @@ def _filled(order: Sequence[str], sizes: Mapping[str, int], target: float) -> li
     rest = [name for name in order if name not in taken]
     if target > 0 and rest:
         best = min(rest, key=lambda name: abs(total + sizes[name] - target))
-        if not taken or abs(total + sizes[best] - target) < abs(total - target):
+        if len(taken) < least or abs(total + sizes[best] - target) < abs(total - target):
             taken.append(best)
     return taken
 

@@ -32,6 +32,7 @@ from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.dataset.release_card import card, citation
 from defocus_ds.dataset.release_facts import RELEASE_NAME, About, release_facts
 from defocus_ds.dataset.release_levels import level_crops
+from defocus_ds.dataset.release_notes import growth_notes, test_notes
 from defocus_ds.dataset.release_shards import LevelCrops, write_level
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.steps import Progress, Steps
@@ -123,12 +124,14 @@ def release(
         duplicates = _duplicates(root, sharp, step)
         if previous is None:
             tile = config_from_dict(info["config"]).tile
+            test_share = tile.test_share if test_share is None else test_share
             splits = freeze_splits(
                 counts,
                 scene_groups(sharp, duplicates),
                 seed=seed,
-                test_share=tile.test_share if test_share is None else test_share,
+                test_share=test_share,
                 val_share=tile.val_share if val_share is None else val_share,
+                levels=_levels(chosen),
             )
         else:
             splits = grow_splits(counts, duplicates, previous=before)
@@ -170,7 +173,10 @@ def release(
         dict(Counter(splits.by_scene.values())),
         tuple(duplicates),
         left_out,
-        tuple(_notes(previous, before, sharp, splits, crops)),
+        (
+            *growth_notes(previous, before, sharp, splits),
+            *test_notes(crops, splits, test_share=test_share),
+        ),
     )
 
 
@@ -186,10 +192,23 @@ def _describe(folder: Path, facts: Mapping[str, Any]) -> None:
     write_sums(folder, digests)
 
 
+def _levels(chosen: Sequence[LevelCrops]) -> dict[str, set[str]]:
+    """Scene -> the levels at which it has crops."""
+    levels: dict[str, set[str]] = {}
+    for item in chosen:
+        for scene in item.crops:
+            levels.setdefault(scene, set()).add(item.level.value)
+    return levels
+
+
 def _without_crops(chosen: Sequence[LevelCrops], splits: FrozenSplits) -> dict[str, str]:
     """Kept pairs of which no crop is released."""
     return {
-        f"{scene}/{item.level}": "crops: none passed, or a review left the pair out"
+        f"{scene}/{item.level}": (
+            "crops: none kept; crop obeyed a review, which may have rejected the pair"
+            if "review" in item.record
+            else "crops: none kept"
+        )
         for item in chosen
         for scene in sorted(item.images.keys() - item.crops.keys() - splits.left_out.keys())
     }
@@ -240,32 +259,3 @@ def _refuse_place(root: Path, out: Path) -> None:
         )
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"{out}: lies in the dataset. Give a folder beside it.")
-
-
-def _notes(
-    previous: Path | None,
-    before: Mapping[str, str],
-    sharp: Mapping[str, Any],
-    splits: FrozenSplits,
-    crops: Mapping[str, Mapping[str, int]],
-) -> Iterator[str]:
-    gone = sorted(before.keys() - splits.by_scene.keys())
-    if gone:
-        yield f"{len(gone)} of the scenes of {previous} are not released again: {_few(gone)}."
-    if unseen := [scene for scene in gone if before[scene] != "train" and scene not in sharp]:
-        yield (
-            f"{len(unseen)} of them were held out and have no image any more: what is a "
-            f"near-duplicate of them cannot be found and may be in train: {_few(unseen)}."
-        )
-    if previous is not None:
-        yield (
-            "the splits are those of the previous release; its crops are the same only where "
-            "images and tiling are: see `defocus-ds diff`."
-        )
-    for level, counts in crops.items():
-        if "test" not in counts:
-            yield f"no {level} crop is in test; more scenes give it some."
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from defocus_ds.dataset.checksums import SUMS_NAME, list_files, read_sums
-from defocus_ds.dataset.findings import Finding, Findings, VerifyReport, repair
+from defocus_ds.dataset.findings import Finding, Findings, VerifyReport
+from defocus_ds.dataset.frozen import SPLITS_NAME
 from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
+from defocus_ds.dataset.release_facts import RELEASE_NAME
 from defocus_ds.dataset.shards import has_crops, shard_files
 from defocus_ds.dataset.verify_crops import CropChecker
 from defocus_ds.dataset.verify_scenes import check_scenes
@@ -25,9 +27,9 @@ def verify(
 
     Checksums; missing and stray files; schemas and counts; image sizes and hashes; complete
     shards; no scene in two splits at any level; scenes, splits and groups as in a release's
-    splits.csv; every crop's hash, and its pixels against the
-    images it names; verdicts and ranges.  Reads everything, executes nothing, and checks
-    declared sizes before it allocates.
+    splits.csv; every crop's hash, and its pixels against the images it names; verdicts and ranges.
+    A folder with release.json or splits.csv is a release, which has SHA256SUMS and splits.csv.
+    Reads everything, executes nothing, and checks declared sizes before it allocates.
 
     Args:
         path: the folder.
@@ -44,13 +46,15 @@ def verify(
     root = Path(path)
     folders = _level_folders(root)
     is_dataset = any((root / name).exists() for name in (INFO_NAME, SCENES_NAME))
-    if not (is_dataset or folders or (root / SUMS_NAME).exists()):
+    of_release = any((root / name).exists() for name in (RELEASE_NAME, SPLITS_NAME))
+    is_release = of_release and not is_dataset
+    if not (is_dataset or is_release or folders or (root / SUMS_NAME).exists()):
         refuse_unfinished(root)
         raise DatasetError(
             f"{root}: neither {INFO_NAME} nor crops nor {SUMS_NAME} here. "
             "Give the folder that build, crop or release made."
         )
-    findings = Findings()
+    findings = Findings(released=is_release)
     names = list_files(root)
     shards = {folder: shard_files(folder) for folder in folders}
     total = len(names) + sum(len(s) for splits in shards.values() for s in splits.values())
@@ -63,7 +67,7 @@ def verify(
             progress(done, total, label)
 
     hashes = _hash_files(root, names, findings, step)
-    if is_dataset or (root / SUMS_NAME).exists():
+    if is_dataset or is_release or (root / SUMS_NAME).exists():
         _check_sums(root, hashes, findings)
     rows = check_scenes(root, hashes, findings) if is_dataset else None
     checker = CropChecker(root, rows, hashes.get(SCENES_NAME), findings, step)
@@ -111,7 +115,8 @@ def _check_sums(root: Path, hashes: dict[str, str], findings: Findings) -> None:
     try:
         sums = read_sums(root)
     except DatasetError as error:
-        advice = "Copy it again, or run `defocus-ds crop` or `build`, which write it."
+        writers = "Copy it again, or run `defocus-ds crop` or `build`, which write it."
+        advice = None if findings.released else writers
         findings.add(SUMS_NAME, "lines '<sha256>  <path inside>'", str(error), advice)
         return
     for name, digest in sums.items():
@@ -120,12 +125,10 @@ def _check_sums(root: Path, hashes: dict[str, str], findings: Findings) -> None:
             path = inside(root, name)
             found = sha256_file(path) if path.is_file() else "no file"
         if found != digest:
-            advice = repair(name, missing=found == "no file")
+            advice = findings.repair(name, missing=found == "no file")
             findings.add(name, f"SHA-256 {digest}", found, advice)
+    advice = f"Remove the file, or refresh {SUMS_NAME} with `defocus-ds crop` or `build`."
+    if findings.released:
+        advice = "Remove the file, or make the release again."
     for name in sorted(set(hashes) - set(sums)):
-        findings.add(
-            name,
-            f"a line in {SUMS_NAME}",
-            "none",
-            f"Remove the file, or refresh {SUMS_NAME} with `defocus-ds crop` or `build`.",
-        )
+        findings.add(name, f"a line in {SUMS_NAME}", "none", advice)

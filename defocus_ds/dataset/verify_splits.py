@@ -23,13 +23,14 @@ def check_splits(seen: Mapping[str, Mapping[str, str]], findings: Findings) -> N
     """
     for scene, splits in sorted(seen.items()):
         if len(splits) > 1:
+            again = "Crop all levels again with one seed and one set of shares."
             first, *others = sorted(splits)
             for other in others:
                 findings.add(
                     splits[other],
                     f"{scene} in {first} only, as in {splits[first]}",
                     f"{scene} in {other}",
-                    "Crop all levels again with one seed and one set of shares.",
+                    _AGAIN if findings.released else again,
                 )
 
 
@@ -39,15 +40,15 @@ def check_frozen(
     described: Collection[str],
     findings: Findings,
 ) -> None:
-    """Where a release has its splits.csv: the same scenes and splits as its crops, groups whole.
+    """A release's splits.csv: the same scenes and splits as its crops, groups whole.
 
     Args:
-        root: folder that may have a splits.csv.
+        root: a release; of another folder, splits.csv is compared if it is there.
         seen: as in `check_splits`.
         described: scenes of which a manifest has rows; their shards may be damaged.
         findings: collects what is wrong; each names the scene.
     """
-    if not (root / SPLITS_NAME).exists():
+    if not (findings.released or (root / SPLITS_NAME).exists()):
         return
     try:
         frozen = read_frozen(root)

@@ -88,7 +88,11 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     page = folder / "index.html"
     sharpness = mean_q(dataset)
     pairs = [_with_q(pair, sharpness) for scene in scenes for pair in scene.pairs]
-    features = {scene.name: _features(folder, pictures[scene.name]) for scene in scenes}
+    features = {
+        scene.name: _features(folder / scene.folder / name)
+        for scene in scenes
+        if (name := pictures[scene.name].overviews.get(Level.SHARP))
+    }
     flags = flags_of(pairs, find_duplicates(features))
     pairs = [replace(pair, flags=flags.get(pair.name, ())) for pair in pairs]
     html = render_page(dataset.resolve().name, facts, pairs, pictures, limit_px=_limit(facts))
@@ -232,15 +236,14 @@ def _save(folder: Path, name: str, image: UInt8Image) -> str:
     return name
 
 
-def _features(folder: Path, pictures: ScenePictures) -> Features:
-    """Of the overview of the sharp image, which is as large as features need."""
+def _features(overview: Path) -> Features:
+    """Of the overview of a sharp image, which is as large as features need."""
     import cv2
 
-    name = pictures.overviews.get(Level.SHARP)
-    found = None if name is None else cv2.imread(str(folder / pictures.folder / name))
-    if found is None:
-        return scene_features(np.zeros((1, 1), np.uint8))
-    return scene_features(luma(np.ascontiguousarray(found[..., ::-1])))
+    image = cv2.imread(str(overview), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise DatasetError(f"{overview}: missing or damaged. Delete its folder, then run report.")
+    return scene_features(luma(np.asarray(image, np.uint8)))
 
 
 def _read(dataset: Path, name: str) -> UInt8Image:
