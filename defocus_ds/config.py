@@ -21,6 +21,7 @@ from defocus_ds.errors import ConfigError
 
 __all__ = [
     "PRESETS",
+    "RULES",
     "BuildConfig",
     "ColourConfig",
     "DevelopConfig",
@@ -145,7 +146,7 @@ class BuildConfig:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     def __post_init__(self) -> None:
-        for path, message, holds in _RULES:
+        for path, message, holds in RULES:
             value: Any = self
             for name in path.split("."):
                 value = getattr(value, name)
@@ -280,10 +281,10 @@ def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
 
 
 def _between(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
-    return f"it must lie in [{low:g}, {high:g}]", lambda v: low <= v <= high
+    return f"it must lie in [{low:.10g}, {high:.10g}]", lambda v: low <= v <= high
 
 
-_RULES = (
+RULES = (
     ("preset", *_one_of(*PRESETS)),
     ("seed", *_between(0, 2**31 - 1)),
     ("develop.recipe", *_one_of("fixed", "libraw-defaults")),

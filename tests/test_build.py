@@ -20,11 +20,12 @@ import defocus_ds
 from defocus_ds.config import load_config
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.errors import DatasetError, InputError, ShootError
-from defocus_ds.frames import BLURRED_LEVELS
-from defocus_ds.pipeline import STAGES
+from defocus_ds.frames import BLURRED_LEVELS, Pair
+from defocus_ds.pipeline import STAGES, BuildReport
 from defocus_ds.simulate.cr2 import CaptureTags, write_cr2
 from defocus_ds.stages.ingest.header import read_header
 from defocus_ds.store import read_receipt, sha256_file
+from defocus_ds_cli.build import print_report
 
 
 def bytes_of(dataset: Path) -> dict[str, str]:
@@ -157,6 +158,31 @@ def test_skipped_pair_is_a_row_with_its_reason(small_shoot: Path, tmp_path: Path
     rows = read_scenes(tmp_path / "d/scenes.parquet")
     assert len(rows) == 8
     assert not (tmp_path / "d/images/scene02").exists()
+
+
+def test_what_skip_left_out_is_not_called_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = {s: [Pair(s, level) for level in BLURRED_LEVELS] for s in ("a", "b")}
+    rejected = [(pair, ("skipped: --skip a",)) for pair in pairs["a"]]
+    rejected += [(pairs["b"][0], ("ncc: 0.1, needs 0.5",)), (pairs["b"][2], ("skipped: x",))]
+    report = BuildReport(
+        dataset=Path("my set"),
+        scenes=("a", "b"),
+        kept=(pairs["b"][1],),
+        rejected=tuple(rejected),
+        failed=(),
+        complaints=(),
+        stages_run=5,
+    )
+    print_report(report)
+    assert capsys.readouterr().out.splitlines() == [
+        "2 scenes, 1 pair kept, 1 rejected, 0 scenes failed, 2 left out (5 stages run)",
+        "  left out by --skip: a (4 captures)",
+        "  left out by --skip: b/high",
+        "  rejected b/low: ncc: 0.1, needs 0.5",
+        "Dataset: my set",
+        "Next: defocus-ds report 'my set', to look at every pair",
+        "Then: defocus-ds crop 'my set' --level medium",
+    ]
 
 
 def test_broken_capture_fails_its_scene_and_is_not_tried_twice(
@@ -383,7 +409,7 @@ def test_second_build_on_one_folder_refuses(small_dataset: Path, small_shoot: Pa
 
 def test_unusable_input_is_refused_before_any_work(small_shoot: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ShootError, match="no usable scene"):
+    with pytest.raises(ShootError, match=r"^[^(]*empty: no usable scene \(no captures in this f"):
         defocus_ds.build(tmp_path / "empty", tmp_path / "d")
     with pytest.raises(InputError, match="Did you mean 'scene01'"):
         defocus_ds.build(small_shoot, tmp_path / "d", skip=["scene1"])

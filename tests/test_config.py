@@ -1,11 +1,20 @@
 """One way to configure, and nonsense is refused with the way out."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from defocus_ds.config import BuildConfig, config_from_dict, load_config
 from defocus_ds.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))  # where the page's tables are made
+
+from configuration import with_tables  # noqa: E402
+
+PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -60,3 +69,21 @@ def test_digest_names_what_decides_the_images() -> None:
 def test_dict_round_trip() -> None:
     config = load_config("paper", settings=["tile.size=64"], seed=4)
     assert config_from_dict(config.as_dict()) == config
+
+
+def test_the_page_has_every_key_as_the_code_has_it() -> None:
+    """Otherwise run: python benchmarks/configuration.py docs/configuration.md."""
+    assert with_tables(PAGE) == PAGE
+    wrong = PAGE.replace("| size | `128` |", "| size | `127` |")
+    assert wrong != PAGE
+    assert with_tables(wrong) == PAGE
+    keys = re.findall(r"^\| (\w+) \| `", PAGE, re.M)
+    table = BuildConfig().as_dict()
+    assert len(keys) == sum(len(v) if isinstance(v, dict) else 1 for v in table.values())
+
+
+def test_the_example_of_the_page_is_read(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.M | re.S)
+    (tmp_path / "mine.toml").write_text(example)
+    config = load_config(path=tmp_path / "mine.toml")
+    assert (config.seed, config.tile.size, config.develop.demosaic) == (7, 64, "DHT")

@@ -52,6 +52,9 @@ NOT_RUN = {
 SMALLER = {
     # the small shoot once more, whose build lies in built/ and is found to be complete
     "defocus-ds simulate known/": "--size 744x496 --scenes 2 --seed 5",
+    # one pair is built
+    "defocus-ds build shoot/ -o dataset-2/": "--skip scene02 --skip scene01/medium "
+    "--skip scene01/high --set register.iterations=50",
     # with two scenes, all of them for training and its validation
     "defocus-ds crop dataset/ --level low": "--set tile.test_share=0",
     "defocus-ds release dataset/ -o release/": "--test-share 0",
@@ -83,6 +86,11 @@ def commands_of(page: str) -> Iterator[str]:
         for line in (found[1] or found[2]).splitlines():
             command = " ".join(line.partition("  #")[0].split())
             yield from filter(None, command.split(" && "))
+
+
+def toml_of(page: str) -> str:
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    return str(text)
 
 
 def beginning(command: str, table: dict[str, str]) -> list[str]:
@@ -125,6 +133,7 @@ def world(small_shoot: Path, small_dataset: Path, tmp_path: Path) -> Path:
     (folder / "review.csv").write_text(
         f"scene,level,decision,note\n{images[0].name},high,reject,the curtain moved\n"
     )
+    (folder / "mine.toml").write_text(toml_of("docs/configuration.md"), encoding="utf-8")
     if data := os.environ.get("DEFOCUS_DS_DATA"):
         (folder / "kodak").symlink_to(Path(data) / "kodak24")
     return folder

@@ -67,7 +67,7 @@ def test_text_and_json_say_what_was_written() -> None:
         ("defocus-ds export dataset -o out --to dpdd --level high", "no crops of level 'high'"),
         ("defocus-ds export dataset -o dataset/out --to dpdd", "lies in the dataset"),
         ("defocus-ds export dataset -o dataset --to dpdd", "lies in the dataset"),
-        ("defocus-ds export dataset/images -o out --to dpdd", "no crops"),
+        ("defocus-ds export dataset/images -o out --to dpdd", "is neither a dataset nor a release"),
         ("defocus-ds export dataset -o out --to lmdb", "Invalid value for '--to'"),
         ("defocus-ds export nowhere -o out --to dpdd", "does not exist"),
     ],

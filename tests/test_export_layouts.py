@@ -251,7 +251,7 @@ def test_a_flipped_byte_is_named_and_leaves_nothing(copy: Path, tmp_path: Path, 
     shard = sorted((copy / "low").glob("train-*"))[1]
     group = pq.read_metadata(shard).row_group(1)
     flip(shard, group.column(6).data_page_offset + 5_000)  # among the PNG files
-    rows = rf"{shard.name}: rows 32 to {31 + group.num_rows}: .*damaged"
+    rows = rf"{shard.name}: rows 32 to {31 + group.num_rows}: row group 1.*damaged"
     with pytest.raises(DatasetError, match=rows):
         export(copy.parent, tmp_path / "out/low-pairs", to=to)
     assert list((tmp_path / "out").iterdir()) == []
@@ -419,6 +419,9 @@ def test_absent_levels_and_formats_are_said(cropped: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="'lmdb': one of webdataset, basicsr, dpdd"):
         export(cropped, tmp_path / "out", to="lmdb")
     (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="empty: is neither a dataset nor a release"):
+        export(tmp_path / "empty", tmp_path / "out", to="dpdd")
+    (tmp_path / "empty" / "dataset.json").touch()
     with pytest.raises(DatasetError, match="defocus-ds crop .*empty --level low"):
         export(tmp_path / "empty", tmp_path / "out", to="dpdd")
     assert not (tmp_path / "out").exists()

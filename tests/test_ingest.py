@@ -368,7 +368,8 @@ def test_shoot_csv_overrides_every_guess(tmp_path: Path, save: Save) -> None:
         ("a0.png,s,,", "the level '' must be one of"),
         ("a0.png,s,sharp,2", "the sharp capture has offset 2"),
         ("a0.png,s,sharp,x", "the offset 'x' must be a whole number"),
-        ("a0.png,s,sharp", "3 cells, but the header has 4"),
+        ("a0.png,s,sharp", "3 cells, but the header has 4. Separate columns by commas."),
+        ("a0.png;s;sharp;0", "1 cells, but the header has 4. Separate columns by commas."),
         ("a0.png,s,low,2", "a0.png is already named on line 3"),
     ],
 )
@@ -405,8 +406,31 @@ def test_a_table_without_its_columns_groups_nothing(tmp_path: Path, save: Save) 
     shoot = scan(tmp_path)
     assert shoot.brackets == ()
     assert errors(shoot) == [
-        "shoot.csv:1: no column 'file'; need file, scene, level and may have offset, comment."
+        "shoot.csv:1: no column 'file'; need file, scene, level and may have offset, comment. "
+        "Separate columns by commas."
     ]
+
+
+@pytest.mark.parametrize("line", ["img3.png,b,lou,2", "img3.png,b", "./img3.png,b/,low,2"])
+def test_a_file_on_a_bad_line_is_named_all_the_same(tmp_path: Path, save: Save, line: str) -> None:
+    for at in range(4):
+        save(tmp_path / f"img{at}.png", at)
+    rows = ("img0.png,a,sharp,0", "img1.png,a,low,2", "img2.png,b,sharp,0", line)
+    (tmp_path / "shoot.csv").write_text("\n".join(("file,scene,level,offset", *rows)))
+    shoot = scan(tmp_path)
+    assert any("shoot.csv:5" in error for error in errors(shoot))
+    assert not [str(c) for c in shoot.complaints if "does not name" in c.message]
+
+
+def test_a_file_on_a_bad_line_is_not_grouped_by_its_name(tmp_path: Path, save: Save) -> None:
+    names = ("tea_original.png", "tea_lbc.png", "tea_mbc.png", "tea_hbc.png")
+    for at, name in enumerate(names):
+        save(tmp_path / name, at)
+    rows = [f"{name},tea,wrong" for name in names]
+    (tmp_path / "shoot.csv").write_text("\n".join(("file,scene,level", *rows)))
+    shoot = scan(tmp_path)
+    assert shoot.brackets == ()
+    assert len(errors(shoot)) == 4
 
 
 def test_a_file_that_is_not_there_keeps_its_scene_out(tmp_path: Path, save: Save) -> None:

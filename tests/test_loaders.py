@@ -137,6 +137,21 @@ def test_absent_level_or_split_is_said(cropped: Path) -> None:
         load_crops(cropped, level="low", split="val")
 
 
+def test_a_folder_of_something_else_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "shoot").mkdir()
+    (tmp_path / "list.txt").touch()
+    for name, says in (
+        ("nosuch", "does not exist"),
+        ("list.txt", "is not a folder"),
+        ("shoot", "is neither a dataset nor a release nor a folder of crops"),
+    ):
+        with pytest.raises(DatasetError, match=rf"{name}: {says}\. Name what"):
+            load_crops(tmp_path / name, level="low", split="train")
+    (tmp_path / "shoot" / "dataset.json").touch()
+    with pytest.raises(DatasetError, match=r"no crops of level 'low'.*defocus-ds crop"):
+        load_crops(tmp_path / "shoot", level="low", split="train")
+
+
 @pytest.fixture
 def copy(cropped: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(cropped / "crops", tmp_path / "crops"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from defocus_ds.dataset.duplicates import Duplicate
 from defocus_ds.dataset.frozen import read_frozen
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.dataset.release import release
-from defocus_ds.dataset.release_facts import About
+from defocus_ds.dataset.release_card import card
+from defocus_ds.dataset.release_facts import About, release_facts
 from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.dataset.verify import verify
@@ -159,6 +161,42 @@ def test_the_card_can_be_read_by_a_hub(released: Path) -> None:
     assert "focus ring turned by 2 marks (low) and 6 marks (high)" in body
     assert "0.050 (0.050 to 0.050)" in body
     assert "not measured" in body  # the colour difference, which this dataset does not record
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "camera"),
+    [
+        ("Canon", "Canon EOS 5D Mark III", "Canon EOS 5D Mark III"),
+        ("NIKON CORPORATION", "NIKON D850", "NIKON D850"),
+        ("SONY", "ILCE-7M3", "SONY ILCE-7M3"),
+        ("Canon", None, "Canon"),
+        (None, "X100", "X100"),
+    ],
+)
+def test_a_camera_is_named_once(make: str | None, model: str | None, camera: str) -> None:
+    row = {"make": make, "model": model, "lens": None, "level": "sharp"}
+    assert facts_of([row])["cameras"] == {camera: 1}
+    assert facts_of([row | {"make": None, "model": None}])["cameras"] == {}
+
+
+def test_what_was_left_out_is_counted_in_words() -> None:
+    assert "1 scene or pair was left out;" in card(facts_of([], left_out=["a/low"]))
+    assert "2 scenes or pairs were left out;" in card(facts_of([], left_out=["a/low", "b"]))
+
+
+def facts_of(rows: list[dict[str, Any]], *, left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """release.json of a release of one training crop."""
+    return release_facts(
+        {"versions": {}},
+        rows,
+        about=ABOUT,
+        crops={"low": {"train": 1}},
+        splits={"s": "train"},
+        duplicates=[],
+        left_out=dict.fromkeys(left_out, "why"),
+        seed=0,
+        review=None,
+    )
 
 
 def test_the_citation_names_everyone(released: Path) -> None:
@@ -383,6 +421,9 @@ def test_unusable_input_is_refused_in_one_line(cropped: Path, tmp_path: Path) ->
     with pytest.raises(DatasetError, match=r"no crops of medium\. Run defocus-ds crop"):
         release(root, tmp_path / "out", about=ABOUT, levels=["medium"])
     (tmp_path / "there").mkdir()
+    with pytest.raises(DatasetError, match=r"there: exists, and is no release\. Give a new folder"):
+        release(root, tmp_path / "there", about=ABOUT)
+    (tmp_path / "there" / "release.json").touch()
     with pytest.raises(DatasetError, match=r"exists\. A release is frozen"):
         release(root, tmp_path / "there", about=ABOUT)
     with pytest.raises(DatasetError, match="lies in the dataset"):

@@ -523,6 +523,7 @@ def test_what_the_build_rejected_cannot_be_accepted(tmp_path: Path, pair: TruePa
 def test_the_command_can_be_pasted(tmp_path: Path, pair: TruePair) -> None:
     page = Page(report(make_dataset(tmp_path / "my set", pair, ("a",))))
     assert "defocus-ds crop 'my set' --level low --review review.csv" in page.text
+    assert "The same again for medium and high." in page.text
 
 
 def views(values: dict[str, list[float | None]]) -> list[PairView]:

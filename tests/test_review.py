@@ -63,6 +63,8 @@ def test_a_bad_line_is_named(tmp_path: Path, lines: str, message: str) -> None:
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="columns file, scene; need scene, level, decision"):
         read_review(written(tmp_path, "", header="file,scene\n"))
+    with pytest.raises(DatasetError, match=r"Separate columns by commas"):
+        read_review(written(tmp_path, "", header=HEADER.replace(",", ";")))
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

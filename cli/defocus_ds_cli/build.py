@@ -20,11 +20,12 @@ from defocus_ds_cli.options import (
 
 if TYPE_CHECKING:
     from defocus_ds.config import BuildConfig
+    from defocus_ds.frames import Pair
     from defocus_ds.pipeline import BuildReport, StageEvent
     from defocus_ds.pipeline.plan import ScenePlan
     from defocus_ds_cli.progress import StageProgress
 
-__all__ = ["command"]
+__all__ = ["command", "print_report"]
 
 
 @click.command(
@@ -123,9 +124,8 @@ def command(
     if as_json:
         echo_json(_as_dict(report))
     else:
-        _print_report(report)
-    checked = [pair for pair, reasons in report.rejected if not reasons[0].startswith("skipped")]
-    if not report.clean or (strict and checked):
+        print_report(report)
+    if not report.clean or (strict and _split_skipped(report)[0]):
         sys.exit(1)
 
 
@@ -175,28 +175,53 @@ class _Display:
             self._progress = None
 
 
-def _print_report(report: BuildReport) -> None:
+def print_report(report: BuildReport) -> None:
+    """A line for each thing that a person should know, and what to do next."""
     from defocus_ds.wording import command_line
 
+    rejected, skipped = _split_skipped(report)
     left_out = [c for c in report.complaints if c.severity == "error"]
     for complaint in report.complaints:
         if complaint.severity != "error":
             click.echo(f"{complaint.severity}: {complaint}")
     click.echo(
         f"{counted(len(report.scenes), 'scene')}, {counted(len(report.kept), 'pair')} kept, "
-        f"{len(report.rejected)} rejected, {counted(len(report.failed), 'scene')} failed, "
-        f"{len(left_out)} left out ({counted(report.stages_run, 'stage')} run)"
+        f"{len(rejected)} rejected, {counted(len(report.failed), 'scene')} failed, "
+        f"{len(left_out) + len(skipped)} left out ({counted(report.stages_run, 'stage')} run)"
     )
     for complaint in left_out:
         click.echo(f"  left out {complaint}")
-    for pair, reasons in report.rejected:
+    for name in skipped:
+        click.echo(f"  left out by --skip: {name}")
+    for pair, reasons in rejected:
         click.echo(f"  rejected {pair}: {'; '.join(reasons)}")
     for scene, error in report.failed:
         click.echo(f"  failed   {scene}: {error}")
     click.echo(f"Dataset: {report.dataset}")
     if report.kept:
         level = min(report.kept, key=lambda pair: pair.level.offset).level
-        click.echo(f"Next: {command_line('crop', report.dataset, '--level', level)}")
+        click.echo(f"Next: {command_line('report', report.dataset)}, to look at every pair")
+        click.echo(f"Then: {command_line('crop', report.dataset, '--level', level)}")
+
+
+def _split_skipped(
+    report: BuildReport,
+) -> tuple[list[tuple[Pair, tuple[str, ...]]], list[str]]:
+    """What the build rejected, with its reasons, and what --skip left out, in words."""
+    rejected = [item for item in report.rejected if not item[1][0].startswith("skipped:")]
+    skipped: dict[str, list[Pair]] = {}
+    for pair, reasons in report.rejected:
+        if reasons[0].startswith("skipped:"):
+            skipped.setdefault(pair.scene, []).append(pair)
+    built = {pair.scene for pair in report.kept} | {pair.scene for pair, _ in rejected}
+    built |= {scene for scene, _ in report.failed}
+    names: list[str] = []
+    for scene, pairs in skipped.items():
+        if scene in built:
+            names += [str(pair) for pair in pairs]
+        else:  # the sharp capture too
+            names.append(f"{scene} ({len(pairs) + 1} captures)")
+    return rejected, names
 
 
 def _as_dict(report: BuildReport) -> dict[str, Any]:

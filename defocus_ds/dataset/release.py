@@ -252,6 +252,8 @@ def _released_rows(
 
 
 def _refuse_place(root: Path, out: Path) -> None:
+    if out.exists() and not (out / RELEASE_NAME).is_file():
+        raise DatasetError(f"{out}: exists, and is no release. Give a new folder.")
     if out.exists():
         raise DatasetError(
             f"{out}: exists. A release is frozen; give a new folder, and --previous {out} to keep "

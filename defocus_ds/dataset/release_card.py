@@ -125,7 +125,9 @@ def _body(facts: Mapping[str, Any]) -> Iterator[str]:
         "and displacement leave is in it."
     )
     if facts["left_out"]:
-        yield f"\n{len(facts['left_out'])} scenes or pairs were left out; `release.json` says why."
+        count = len(facts["left_out"])
+        were = "scene or pair was" if count == 1 else "scenes or pairs were"
+        yield f"\n{count} {were} left out; `release.json` says why."
     yield from _loading(facts)
     yield "\n## How it was made\n"
     yield (

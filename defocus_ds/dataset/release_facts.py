@@ -95,7 +95,7 @@ def release_facts(
         "versions": info.get("versions"),
         "crops": {level: dict(counts) for level, counts in crops.items()},
         "scenes": dict(sorted(Counter(splits.values()).items())),
-        "cameras": _counted(" ".join(_texts(row, "make", "model")) for row in rows),
+        "cameras": _counted(_camera(row) for row in rows),
         "lenses": _counted(row["lens"] for row in rows),
         "levels": {level: _level(rows, level) for level in crops},
         "near_duplicates": [asdict(pair) for pair in duplicates],
@@ -112,8 +112,11 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def _texts(row: Mapping[str, Any], *names: str) -> list[str]:
-    return [row[name] for name in names if row[name]]
+def _camera(row: Mapping[str, Any]) -> str:
+    """Make and model; many cameras begin the model with the make."""
+    make, model = row["make"] or "", row["model"] or ""
+    named = model.casefold().split()[:1] == make.casefold().split()[:1]
+    return model if named else f"{make} {model}".strip()
 
 
 def _counted(texts: Iterable[str | None]) -> dict[str, int]:

@@ -84,7 +84,8 @@ def read_review(path: Path) -> Review:
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise DatasetError(
                     f"{path}: columns {', '.join(reader.fieldnames or ()) or 'none'}; need "
-                    f"{', '.join(COLUMNS)}. Save it on the page that `defocus-ds report` makes."
+                    f"{', '.join(COLUMNS)}. Separate columns by commas, or save it on the page "
+                    "that `defocus-ds report` makes."
                 )
             for row in reader:
                 try:

@@ -33,6 +33,7 @@ __all__ = [
     "has_crops",
     "level_folder",
     "manifest_metadata",
+    "refuse_other_folder",
     "shard_counts",
     "shard_files",
 ]
@@ -45,6 +46,8 @@ SHARD_ROWS = 4096
 GROUP_ROWS = 32
 _NAME = re.compile(r"(train|val|test)-(\d{5})-of-(\d{5})\.parquet")
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+# what lies in a dataset, also one being built, in a release, or in what was imported
+_MARKS = ("dataset.json", "receipts", "release.json", "import.json", "crops")
 _PNG_LEAVES = ("sharp.bytes", "blurred.bytes")
 
 _PLACE = [
@@ -218,13 +221,15 @@ def level_folder(root: Path, level: str) -> Path:
     """The folder that holds a level's shards, for a dataset, a release or a ``crops`` folder.
 
     Raises:
-        DatasetError: none of them is there.
+        DatasetError: none of them is there, or ``root`` is something else.
     """
     parents = (root / "crops", root)
     for parent in parents:
         if (parent / level).is_dir():
             return parent / level
     there = [known for parent in parents for known in BLURRED_LEVELS if has_crops(parent / known)]
+    if not there:
+        refuse_other_folder(root)
     dataset = root.parent if root.name == "crops" else root
     way_out = (
         f"Make them with: {command_line('crop', dataset, '--level', level)}"
@@ -233,6 +238,23 @@ def level_folder(root: Path, level: str) -> Path:
     )
     raise DatasetError(
         f"{root}: no crops of level {level!r}; there: {', '.join(there) or 'none'}. {way_out}"
+    )
+
+
+def refuse_other_folder(root: Path) -> None:
+    """Say so where a folder without crops is not one that could have some.
+
+    Raises:
+        DatasetError: it does not exist, or is neither dataset nor release nor ``crops``.
+    """
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+    elif root.name == "crops" or any((root / name).exists() for name in _MARKS):
+        return
+    else:
+        state = "is neither a dataset nor a release nor a folder of crops"
+    raise DatasetError(
+        f"{root}: {state}. Name what `defocus-ds build`, `release` or `import` wrote."
     )
 
 

@@ -263,7 +263,10 @@ def _look(
     if known == listing:  # the same files had nothing to complain of
         found = replace(found, complaints=())
     if not found.brackets:
-        reasons = "; ".join(str(c) for c in found.complaints[:3]) or "no captures found"
+        reasons = (
+            "; ".join(str(c).removeprefix(f"{shoot}: ").rstrip(".") for c in found.complaints[:3])
+            or "no captures found"
+        )
         raise ShootError(
             f"{shoot}: no usable scene ({reasons}). See: {command_line('scan', shoot)}"
         )

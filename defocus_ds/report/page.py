@@ -174,14 +174,17 @@ def _header(title: str, facts: Mapping[str, Any], pairs: Sequence[PairView], sce
 
 
 def _how_to(title: str, pairs: Sequence[PairView]) -> str:
-    level = next((level for level in BLURRED_LEVELS if any(p.level == level for p in pairs)), "low")
-    command = command_line("crop", title, "--level", level, "--review", "review.csv")
+    levels = [level.value for level in BLURRED_LEVELS if any(p.level == level for p in pairs)]
+    first, *others = levels or ["low"]
+    command = command_line("crop", title, "--level", first, "--review", "review.csv")
+    again = f"<span>The same again for {' and '.join(others)}.</span>" if others else ""
     return (
         '<section class="howto"><p>Look at each pair, accept or reject it '
         "(<kbd>a</kbd>, <kbd>r</kbd>; <kbd>j</kbd> goes on, <kbd>?</kbd> shows all keys), then "
         "save review.csv and cut crops of what is left:</p>"
         f'<p class="command"><code id="command">{escape(command)}</code> '
-        '<button type="button" id="copy">Copy</button></p>'
+        '<button type="button" id="copy">Copy</button>'
+        f"{again}</p>"
         '<p class="hint">Decisions stay in this browser until you clear them. '
         '<button type="button" id="load">Load review.csv</button> '
         '<input type="file" id="file" accept=".csv,text/csv" hidden aria-label="File to load">'

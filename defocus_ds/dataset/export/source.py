@@ -14,6 +14,7 @@ from defocus_ds.dataset.shards import (
     find_shards,
     has_crops,
     level_folder,
+    refuse_other_folder,
     shard_files,
 )
 from defocus_ds.dataset.tables import open_table, read_group
@@ -75,7 +76,8 @@ class Stream:
                     try:
                         table = read_group(file, group, path=path, schema=CROP_SCHEMA)
                     except DatasetError as error:
-                        raise DatasetError(f"{path}: rows {first} to {last}: {error}") from error
+                        text = str(error).removeprefix(f"{path}: ")
+                        raise DatasetError(f"{path}: rows {first} to {last}: {text}") from error
                     for batch in table.to_batches(_BATCH_ROWS):
                         for row in batch.to_pylist():
                             yield self._checked(index, row, f"{path}: row {first}")
@@ -148,6 +150,7 @@ def _all_levels(source: Path) -> list[Path]:
             if has_crops(folder):
                 found.setdefault(folder.name, folder)
     if not found:
+        refuse_other_folder(source)
         raise DatasetError(
             f"{source}: no crops. Make them with: {command_line('crop', source, '--level', 'low')}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def find_captures(root: Path) -> tuple[list[str], list[Complaint]]:
     return sorted(rels, key=natural_key), complaints
 
 
-def without_twins(rels: list[str], listed: set[str]) -> tuple[list[str], list[Complaint]]:
+def without_twins(rels: list[str], listed: Set[str]) -> tuple[list[str], list[Complaint]]:
     """Leave out the JPEG a camera writes beside a raw of the same name."""
     raws = {Path(r).with_suffix("").as_posix() for r in rels if _is_raw(r) and r not in listed}
     raws |= {Path(r).with_suffix("").as_posix() for r in listed if _is_raw(r)}

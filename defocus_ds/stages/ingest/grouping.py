@@ -37,9 +37,8 @@ def group_captures(found: Sequence[Found], table: ShootTable, *, root_name: str)
         The grouping; nothing is decided by sharpness here.
     """
     parts = [_by_table(found, table)]
-    taken = {row.file for row in table.rows}
-    settled_folders = {str(PurePosixPath(row.file).parent) for row in table.rows}
-    rest = [f for f in found if f.rel not in taken]
+    settled_folders = {str(PurePosixPath(file).parent) for file in table.files}
+    rest = [f for f in found if f.rel not in table.files]
     by_name, named = group_by_name(rest, root_name=root_name)
     parts.append(by_name)
     folders: dict[str, list[Found]] = {}

@@ -100,7 +100,7 @@ def _survey(
 ) -> Survey:
     files, complaints = find_captures(root)
     table = _read_table(root)
-    files, shadowed = without_twins(files, {row.file for row in table.rows})
+    files, shadowed = without_twins(files, table.files)
     complaints += shadowed
     found, unreadable = read_headers(root, files, limits, tell, decoder)
     complaints += unreadable
@@ -152,7 +152,7 @@ def _read_table(root: Path) -> ShootTable:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         complaint = Complaint("error", SHOOT_CSV, f"cannot be read as UTF-8 text ({error}).")
-        return ShootTable((), frozenset(), (complaint,), usable=False)
+        return ShootTable((), complaints=(complaint,), usable=False)
     return parse_shoot_csv(text)
 
 

@@ -34,12 +34,14 @@ class CsvRow:
 class ShootTable:
     """The good rows, the scenes that have a bad one, and what is wrong.
 
-    ``usable`` is False when the table as a whole says nothing (no such columns, not text).
+    ``files`` are all that a row names, good or bad.  ``usable`` is False when the table as a whole
+    says nothing (no such columns, not text).
     """
 
     rows: tuple[CsvRow, ...]
     bad_scenes: frozenset[str] = frozenset()
     complaints: tuple[Complaint, ...] = ()
+    files: frozenset[str] = frozenset()
     usable: bool = True
 
 
@@ -78,17 +80,25 @@ def parse_shoot_csv(text: str) -> ShootTable:
     unknown = [c for c in columns if c not in _KNOWN]
     if missing or unknown or len(set(columns)) < len(columns):
         wrong = f"no column {missing[0]!r}" if missing else f"columns {columns} are not understood"
-        return _unusable(first, f"{wrong}; need file, scene, level and may have offset, comment")
+        return _unusable(
+            first,
+            f"{wrong}; need file, scene, level and may have offset, comment. Separate columns by "
+            "commas",
+        )
+    named: set[str] = set()
     rows: list[CsvRow] = []
     bad_scenes: set[str] = set()
     complaints: list[Complaint] = []
     for number, line in numbered[1:]:
         cells = _cells(line, separator)
         row = dict(zip(columns, cells, strict=False))
+        if file := row.get("file"):
+            named.add(_posix(file))
         found = (
             _row(number, row)
             if len(cells) == len(columns)
-            else f"{len(cells)} cells, but the header has {len(columns)}"
+            else f"{len(cells)} cells, but the header has {len(columns)}. Separate columns by "
+            f"{'semicolons' if separator == ';' else 'commas'}"
         )
         if isinstance(found, str):
             complaints.append(_complaint(number, found))
@@ -98,7 +108,7 @@ def parse_shoot_csv(text: str) -> ShootTable:
     for number, scene, message in _contradictions(rows):
         complaints.append(_complaint(number, message))
         bad_scenes.add(scene)
-    return ShootTable(tuple(rows), frozenset(bad_scenes), tuple(complaints))
+    return ShootTable(tuple(rows), frozenset(bad_scenes), tuple(complaints), frozenset(named))
 
 
 def draft_csv(rows: Iterable[DraftRow]) -> str:
@@ -112,6 +122,10 @@ def draft_csv(rows: Iterable[DraftRow]) -> str:
         offset = "" if row.offset is None else row.offset
         writer.writerow((row.file, row.scene, row.level or "", offset, row.comment))
     return out.getvalue()
+
+
+def _posix(file: str) -> str:
+    return PurePosixPath(file.replace("\\", "/")).as_posix()
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -181,7 +195,7 @@ def _contradictions(rows: list[CsvRow]) -> Iterable[tuple[int, str, str]]:
 
 
 def _unusable(line: int, message: str) -> ShootTable:
-    return ShootTable((), frozenset(), (_complaint(line, message),), usable=False)
+    return ShootTable((), complaints=(_complaint(line, message),), usable=False)
 
 
 def _complaint(line: int, message: str) -> Complaint:
