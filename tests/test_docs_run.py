@@ -27,14 +27,16 @@ NEEDS = {
         ("docs/release.md", "docs/review.md", "docs/shooting.md"), {"dataset/report": "README.md"}
     ),
 }
-# these two are run, with other worlds, by test_export_command.py and test_importers.py
-ELSEWHERE = ("docs/export.md", "docs/import.md")
+# run, with other worlds, by test_export_command.py and test_importers.py; several machines, whose
+# schedulers and workers test_cluster.py starts
+ELSEWHERE = ("docs/export.md", "docs/import.md", "docs/cluster.md")
 
 # beginning of a command -> why it is not run here
 NOT_RUN = {
     "make ": "installs an environment from the network, then does what this test does",
     "pip install": "installs from the network",
     "apt-get install": "installs from the network",
+    "DEFOCUS_DS_FUZZ=": "random examples for minutes; the tests run without it",
     "torchrun ": "four processes; tests/test_train_processes.py runs two",
     "defocus-ds weights --download": "downloads",
     "defocus-ds weights alexnet.ckpt": "the public weights; tests/test_weights.py makes such files",
