@@ -20,7 +20,14 @@ from typing import IO
 from defocus_ds.errors import DatasetError
 from defocus_ds.store import writing
 
-__all__ = ["BusyError", "being_written", "only_writer", "remove_strays", "replaced_folder"]
+__all__ = [
+    "BusyError",
+    "being_written",
+    "only_writer",
+    "remove_strays",
+    "replaced_folder",
+    "sweep_dataset",
+]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -56,7 +63,7 @@ def only_writer(dataset: Path, *, sweep: bool = False) -> Iterator[None]:
             file.truncate(0)
             os.write(file.fileno(), holder.encode())
         if sweep:
-            _remove_strays_of(dataset)
+            sweep_dataset(dataset)
         yield
 
 
@@ -80,8 +87,8 @@ def remove_strays(folder: Path) -> None:
         folders[:] = [name for name in folders if not _FOLDER.fullmatch(name)]
 
 
-def _remove_strays_of(dataset: Path) -> None:
-    """Those among a dataset's own files; ``report/`` is written without the lock."""
+def sweep_dataset(dataset: Path) -> None:
+    """`remove_strays` among a dataset's own files; ``report/`` is written without the lock."""
     for path in dataset.iterdir():
         if _FILE.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)

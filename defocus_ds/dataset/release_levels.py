@@ -46,7 +46,8 @@ def level_crops(
     if missing or not asked:
         again = command_line("crop", root, "--level", (missing or ["low"])[0])
         raise DatasetError(f"{root}: no crops of {', '.join(missing) or 'any level'}. Run {again}")
-    if stale := [level.value for level in asked if level.value in stale_levels(root)]:
+    old = stale_levels(root)
+    if stale := [level.value for level in asked if level.value in old]:
         again = command_line("crop", root, "--level", stale[0])
         raise DatasetError(f"{root}: the {stale[0]} crops are of an earlier build. Run {again}")
     found: list[LevelCrops] = []

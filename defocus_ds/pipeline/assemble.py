@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig
-from defocus_ds.dataset.folders import remove_strays
+from defocus_ds.dataset.folders import sweep_dataset
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Bracket, Level
 from defocus_ds.pipeline.plan import STAGES, current_versions
@@ -167,8 +167,7 @@ def _clear_work(dataset: Path, failed: Container[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
         work.rmdir()
-    for name in ("images", "receipts", "rejected", "work"):
-        remove_strays(dataset / name)
+    sweep_dataset(dataset)
 
 
 def _remove_unnamed(dataset: Path, named: set[str | None]) -> None:

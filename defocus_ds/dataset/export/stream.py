@@ -111,7 +111,7 @@ def _files(stream: Any, url: str, size: int) -> Iterator[dict[str, Any]]:
 
 
 class _TarStream:
-    """What the library reads: a plain tar of the recorded length, which cannot be sought in."""
+    """What `tarfile` reads: a plain tar of the recorded length, which cannot be sought in."""
 
     def __init__(self, file: Any, url: str, size: int) -> None:
         self._file, self._url, self._size, self._count = file, url, size, 0
@@ -121,9 +121,6 @@ class _TarStream:
         # the first file's name is a number: nothing compressed begins with a digit
         if not (self._first[:1].isdigit() and self._first.startswith(_MAGIC, _MAGIC_AT)):
             raise DatasetError(f"{url}: not a plain tar. Copy it again, or export again.")
-
-    def __str__(self) -> str:
-        return self._url
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, at least one before the end."""
@@ -160,8 +157,6 @@ def _plain(url: str, name: str) -> str:
 
 
 def _unreadable(error: Exception) -> NoReturn:
-    """Handler of the library's stages, which add the tar's name to the error's arguments."""
+    """Handler of the library's stage, which adds the tar's name to the error's arguments."""
     words = " ".join(str(word) for word in error.args if isinstance(word, str))
-    if isinstance(error, DatasetError):
-        raise DatasetError(error.args[0]) from error
     raise DatasetError(f"not a readable tar ({words}). Copy it again, or export again.") from error
