@@ -166,10 +166,11 @@ def page(
     ]
     versions = machine(["defocus-ds", "rawpy", "opencv-python-headless", "numba"])
     width, height = image_size(given.out / "one")
+    own = " --shoot SHOOT" if given.shoot else ""
     return (
-        f"# What a build costs\n\n`python benchmarks/build.py OUT`: {given.scenes} scenes of "
-        f"{width}x{height}, medians of {given.rounds} rounds, floor and build of the same raws in "
-        "turn.\n\n"
+        f"# What a build costs\n\n`python benchmarks/build.py OUT{own} "
+        f"--rounds {given.rounds}`: {given.scenes} scenes of {width}x{height}, medians of the "
+        "rounds, floor and build of the same raws in turn.\n\n"
         f"{table(('CPU seconds a scene', ''), rows)}\n{check_lines(checks)}\n"
         f"{', '.join(f'{k} {v}' for k, v in versions.items())}\n"
     )
