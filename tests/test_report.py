@@ -505,16 +505,21 @@ def test_headings_stand_over_their_numbers(dataset: Path) -> None:
 
 
 def test_what_the_build_rejected_cannot_be_accepted(tmp_path: Path, pair: TruePair) -> None:
-    rejected = {("a", "low"): "residual: 2 px, 1 px", ("a", "medium"): "skipped: --skip a/medium"}
+    rejected = {
+        ("a", "low"): "residual: 2 px, 1 px",
+        ("a", "medium"): "skipped: --skip a/medium",
+        ("b", "medium"): "shaken: the blur is longer than wide (1.6, limit 1.4)",
+    }
     dataset = make_dataset(tmp_path / "set", pair, ("a", "b"), rejected=rejected)
     page = Page(report(dataset))
     buttons = [a for t, a in page.tags if t == "button" and a.get("data-do") == "accept"]
     assert len(buttons) == 2 * 6  # in the table and in the scenes
     titles = [a["title"] if "disabled" in a else None for a in buttons[:6]]
-    rules, skipped, *open_, failed = titles
-    assert rules == "build rejected it; change its limits and build again to keep it"
+    limit, skipped, *open_, rules, failed = titles
+    assert "with a higher --set register.max_residual_px and --replace" in (limit or "")
+    assert "shoot the pair again" in (rules or "")
     assert "--skip" in (skipped or "")
-    assert open_ == [None] * 3
+    assert open_ == [None] * 2
     assert "could not make it" in (failed or "")
     rejects = [a for t, a in page.tags if t == "button" and a.get("data-do") == "reject"]
     assert not [a for a in rejects if "disabled" in a]

@@ -12,7 +12,8 @@ import pytest
 from report_dataset import HOSTILE, make_dataset, write_crops
 from scenes import true_pair
 
-from defocus_ds.dataset.review import read_review
+from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
+from defocus_ds.dataset.review import Decision, read_review
 from defocus_ds.frames import Level, Pair
 from defocus_ds.report import report
 from defocus_ds.store import read_json, write_json
@@ -331,7 +332,7 @@ def test_the_build_cannot_be_overruled(opened: Opened) -> None:
     page.keyboard.press("j")
     page.keyboard.press("a")
     assert decision(page, "garden/medium") == ["", ""]
-    assert "build rejected it; change its limits" in page.inner_text("#status")
+    assert "build rejected it for " in page.inner_text("#status")
     assert page.locator("article[aria-current] [data-do=accept]").is_disabled()
     page.keyboard.press("r")
     assert decision(page, "garden/medium") == ["Reject", ""]
@@ -348,9 +349,13 @@ def test_keys_act_on_the_pair_that_has_the_focus(opened: Opened) -> None:
 
 
 def test_the_review_is_saved_to_the_byte_and_loaded_elsewhere(
-    opened: Opened, tmp_path: Path
+    opened: Opened, dataset: Path, tmp_path: Path
 ) -> None:
     page = opened()
+    made = {
+        (row["scene"], row["level"]): row["image_sha256"]
+        for row in read_scenes(dataset / SCENES_NAME)
+    }
     lines = [
         "zebra,low,,look again\r\n",
         '"<img src=x onerror=alert(1)> ""& \'%2e",high,reject,"a, ""b""\nc"\r\n',
@@ -360,12 +365,14 @@ def test_the_review_is_saved_to_the_byte_and_loaded_elsewhere(
     assert "3 rows loaded" in page.inner_text("#status")
     assert decision(page, "zebra/low") == ["", "look again"]
     path = saved(page, tmp_path)
-    header = "scene,level,decision,note\r\n"
-    assert path.read_bytes() == (header + lines[1] + lines[2] + lines[0]).encode()
+    header = "scene,level,decision,note,image_sha256\r\n"
+    order = ((HOSTILE, "high", lines[1]), ("chair", "medium", lines[2]), ("zebra", "low", lines[0]))
+    bound = [line.replace("\r\n", f",{made[name, level]}\r\n") for name, level, line in order]
+    assert path.read_bytes() == (header + "".join(bound)).encode()
     assert read_review(path).decisions == {
-        Pair(HOSTILE, Level.HIGH): ("reject", 'a, "b"\nc'),
-        Pair("chair", Level.MEDIUM): ("accept", ""),
-        Pair("zebra", Level.LOW): ("", "look again"),
+        Pair(HOSTILE, Level.HIGH): Decision("reject", 'a, "b"\nc', made[HOSTILE, "high"]),
+        Pair("chair", Level.MEDIUM): Decision("accept", "", made["chair", "medium"]),
+        Pair("zebra", Level.LOW): Decision("", "look again", made["zebra", "low"]),
     }
     assert "crop set --level low --review review.csv" in page.inner_text("#status")
     elsewhere = opened()
@@ -378,9 +385,14 @@ def test_the_review_is_saved_to_the_byte_and_loaded_elsewhere(
 def test_a_file_that_is_no_review_is_refused_with_the_reason(opened: Opened) -> None:
     page = opened()
     head = b"scene,level,decision,note\n"
-    assert 'need "scene,level,decision,note"' in refuse(page, b"scene;level\n")
+    bound = b"scene,level,decision,note,image_sha256\n"
+    need = 'need "scene,level,decision,note,image_sha256"'
+    assert need in refuse(page, b"scene;level\n")
     assert 'its first line is ""' in refuse(page, b"")
     assert "line 2: 3 cells, need 4" in refuse(page, head + b"chair,low,accept\n")
+    assert "line 2: 4 cells, need 5" in refuse(page, bound + b"chair,low,accept,\n")
+    old = bound + b"chair,low,reject,," + b"0" * 64 + b"\n"
+    assert "line 2: chair/low was decided about other pixels" in refuse(page, old)
     assert "line 3: a quotation mark is never" in refuse(page, head + b'a,low,,\nb,low,,"x\n')
     assert "line 2: text after a closing" in refuse(page, head + b'chair,low,reject,"x"y\n')
     assert "not text in UTF-8" in refuse(page, head + b"chair,low,reject,\xff\n")

@@ -9,7 +9,8 @@ from built_dataset import make_dataset
 from click.testing import CliRunner
 
 from defocus_ds.dataset.crop import crop
-from defocus_ds.dataset.review import read_review
+from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
+from defocus_ds.dataset.review import Decision, read_review
 from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA, crop_record
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.dataset.verify import verify
@@ -18,6 +19,7 @@ from defocus_ds.frames import Level, Pair
 from defocus_ds_cli.main import cli
 
 HEADER = "scene,level,decision,note\n"
+BOUND = "scene,level,decision,note,image_sha256\n"
 
 
 def written(folder: Path, lines: str, *, header: str = HEADER) -> Path:
@@ -31,16 +33,16 @@ def test_decisions_and_notes_are_read(tmp_path: Path) -> None:
         tmp_path, 'a,low,reject,"tripod, moved"\r\na,high,accept,\r\nb,low,,"two\nlines"\r\n'
     )
     assert read_review(path).decisions == {
-        Pair("a", Level.LOW): ("reject", "tripod, moved"),
-        Pair("a", Level.HIGH): ("accept", ""),
-        Pair("b", Level.LOW): ("", "two\nlines"),
+        Pair("a", Level.LOW): Decision("reject", "tripod, moved"),
+        Pair("a", Level.HIGH): Decision("accept"),
+        Pair("b", Level.LOW): Decision("", "two\nlines"),
     }
 
 
 def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
     path = tmp_path / "review.csv"
     path.write_bytes(b"\xef\xbb\xbf" + HEADER.encode() + "ä,low,reject,\n".encode())
-    assert read_review(path).decisions == {Pair("ä", Level.LOW): ("reject", "")}
+    assert read_review(path).decisions == {Pair("ä", Level.LOW): Decision("reject")}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,31 @@ def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
 def test_a_bad_line_is_named(tmp_path: Path, lines: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_review(written(tmp_path, lines))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a,low,reject,\n", "line 2: need 5 cells"),
+        (f"a,low,reject,,{'0' * 12}\n", "line 2: image_sha256 '0{12}': 64 hex digits or empty"),
+    ],
+)
+def test_a_bad_line_of_a_bound_table_is_named(tmp_path: Path, lines: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_review(written(tmp_path, lines, header=BOUND))
+
+
+def test_decisions_hold_only_for_the_pixels_that_were_looked_at(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset")
+    rows = read_scenes(dataset / SCENES_NAME)
+    (made,) = (r["image_sha256"] for r in rows if (r["scene"], r["level"]) == ("scene00", "low"))
+    bound = f"scene00,low,reject,moved,{made}\nscene01,low,reject,,\n"
+    report = crop(dataset, review=written(tmp_path, bound, header=BOUND))
+    assert [item.pair.scene for item in report.left_out] == ["scene00", "scene01"]
+    other = f"scene00,low,accept,,{'0' * 64}\n"
+    message = r"1 of its decisions are about other pixels .*: scene00/low\. .*Load the file"
+    with pytest.raises(DatasetError, match=message):
+        crop(dataset, review=written(tmp_path, other, header=BOUND))
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,29 @@ from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Pair
 from defocus_ds.store import sha256_file
 
-__all__ = ["COLUMNS", "DECISIONS", "Review", "read_review"]
+__all__ = ["COLUMNS", "DECISIONS", "Decision", "Review", "read_review"]
 
-COLUMNS = ("scene", "level", "decision", "note")
+COLUMNS = ("scene", "level", "decision", "note", "image_sha256")
 DECISIONS = ("accept", "reject", "")
 _MAX_BYTES = 1 << 26
 _LEVELS = {level.value: level for level in BLURRED_LEVELS}
+_BY_HAND = COLUMNS[:-1]
+_SHA256 = re.compile(r"([0-9a-f]{64})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided of a pair, and of which pixels.
+
+    Attributes:
+        decision: "accept", "reject" or "".
+        note: text; may be empty.
+        image_sha256: of the blurred image that was looked at, 64 hex digits; "" of any.
+    """
+
+    decision: str = ""
+    note: str = ""
+    image_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +44,12 @@ class Review:
 
     Attributes:
         path, sha256: of the file.
-        decisions: pair -> "accept", "reject" or "", and the note.
+        decisions: by pair.
     """
 
     path: Path
     sha256: str
-    decisions: dict[Pair, tuple[str, str]]
+    decisions: dict[Pair, Decision]
 
     def applied(
         self, pairs: Sequence[BuiltPair], left_out: Sequence[LeftOut]
@@ -45,51 +63,64 @@ class Review:
             pairs, left_out: from `defocus_ds.dataset.pairs.built_pairs`.
 
         Raises:
-            DatasetError: a decision about a scene that the dataset lacks.
+            DatasetError: a decision about a scene that the dataset lacks, or about other pixels
+                than a pair has now.
         """
         known = {built.pair.scene for built in pairs} | {item.pair.scene for item in left_out}
         if strange := sorted({pair.scene for pair in self.decisions} - known):
-            shown = ", ".join(strange[:5]) + (", ..." if len(strange) > 5 else "")
             raise DatasetError(
-                f"{self.path}: not in the dataset: {shown}. The review must be of this dataset."
+                f"{self.path}: not in the dataset: {_first(strange)}. The review must be of this "
+                "dataset."
+            )
+        if old := [str(built.pair) for built in pairs if not self._is_of(built)]:
+            raise DatasetError(
+                f"{self.path}: {len(old)} of its decisions are about other pixels than the dataset "
+                f"has now: {_first(old)}. They were built anew, or are of another dataset. Load "
+                "the file on a new page of `defocus-ds report`, look at these pairs, and save it."
             )
         kept, out = [], list(left_out)
         for built in pairs:
-            decision, note = self.decisions.get(built.pair, ("", ""))
-            if decision == "reject":
-                reason = f"review: {note}" if note else "review: rejected by a person"
+            found = self.decisions.get(built.pair, Decision())
+            if found.decision == "reject":
+                reason = f"review: {found.note}" if found.note else "review: rejected by a person"
                 out.append(LeftOut(built.pair, "reject", (reason,)))
             else:
                 kept.append(built)
         return kept, sorted(out, key=lambda item: item.pair.scene)
+
+    def _is_of(self, built: BuiltPair) -> bool:
+        found = self.decisions.get(built.pair, Decision())
+        return found.image_sha256 in ("", built.blurred_sha256)
 
 
 def read_review(path: Path) -> Review:
     """Read a ``review.csv``.
 
     Args:
-        path: UTF-8 CSV with the columns scene, level, decision and note; a decision is accept,
-            reject or empty.
+        path: UTF-8 CSV with the columns scene, level, decision, note and image_sha256; a decision
+            is accept, reject or empty. The last column says which blurred image was looked at; a
+            table written by hand may lack it.
 
     Raises:
         DatasetError: not such a table; every bad line is named, up to ten.
     """
     if (size := path.stat().st_size) > _MAX_BYTES:
         raise DatasetError(f"{path}: {size} bytes, limit {_MAX_BYTES}.")
-    decisions: dict[Pair, tuple[str, str]] = {}
+    decisions: dict[Pair, Decision] = {}
     problems = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
+            columns = tuple(reader.fieldnames or ())
+            if columns not in (COLUMNS, _BY_HAND):
                 raise DatasetError(
-                    f"{path}: columns {', '.join(reader.fieldnames or ()) or 'none'}; need "
+                    f"{path}: columns {', '.join(columns) or 'none'}; need "
                     f"{', '.join(COLUMNS)}. Separate columns by commas, or save it on the page "
                     "that `defocus-ds report` makes."
                 )
             for row in reader:
                 try:
-                    pair, decided = _decided(row)
+                    pair, decided = _decided(row, columns)
                     if pair in decisions:
                         raise ValueError(f"{pair} is there twice")
                     decisions[pair] = decided
@@ -103,14 +134,22 @@ def read_review(path: Path) -> Review:
     return Review(path, sha256_file(path), decisions)
 
 
-def _decided(row: dict[str, str]) -> tuple[Pair, tuple[str, str]]:
-    """The pair of a line, its decision and note; ValueError says what is wrong."""
-    if any(not isinstance(row.get(name), str) for name in COLUMNS) or len(row) != len(COLUMNS):
-        raise ValueError(f"need {len(COLUMNS)} cells")
+def _decided(row: dict[str, str], columns: Sequence[str]) -> tuple[Pair, Decision]:
+    """The pair of a line and what was decided; ValueError says what is wrong."""
+    if any(not isinstance(row.get(name), str) for name in columns) or len(row) != len(columns):
+        raise ValueError(f"need {len(columns)} cells")
     if not row["scene"]:
         raise ValueError("no scene")
     if row["level"] not in _LEVELS:
         raise ValueError(f"level {row['level']!r}: one of {', '.join(_LEVELS)}")
     if row["decision"] not in DECISIONS:
         raise ValueError(f"decision {row['decision']!r}: accept, reject or empty")
-    return Pair(row["scene"], _LEVELS[row["level"]]), (row["decision"], row["note"].strip())
+    sha256 = row.get("image_sha256", "")
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"image_sha256 {sha256[:80]!r}: 64 hex digits or empty")
+    found = Decision(row["decision"], row["note"].strip(), sha256)
+    return Pair(row["scene"], _LEVELS[row["level"]]), found
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

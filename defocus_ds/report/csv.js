@@ -1,7 +1,8 @@
 "use strict";
 // review.csv: RFC 4180, UTF-8, one row for each pair with a decision or a note.
 const csv = (() => {
-  const HEADER = ["scene", "level", "decision", "note"];
+  const HEADER = ["scene", "level", "decision", "note", "image_sha256"];
+  const BY_HAND = HEADER.slice(0, -1);
 
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const format = (rows) => [HEADER, ...rows].map((row) => row.map(quoted).join(",") + "\r\n").join("");
@@ -55,11 +56,12 @@ const csv = (() => {
   const read = (text) => {
     const [head, ...rows] = parse(text);
     const found = head ? head.cells.join(",") : "";
-    if (found !== HEADER.join(",")) {
+    const header = [HEADER, BY_HAND].find((names) => names.join(",") === found);
+    if (!header) {
       throw new Error(`its first line is "${found.slice(0, 60)}", need "${HEADER.join(",")}"`);
     }
-    const odd = rows.find((row) => row.cells.length !== HEADER.length);
-    if (odd) throw new Error(`line ${odd.line}: ${odd.cells.length} cells, need ${HEADER.length}`);
+    const odd = rows.find((row) => row.cells.length !== header.length);
+    if (odd) throw new Error(`line ${odd.line}: ${odd.cells.length} cells, need ${header.length}`);
     return rows;
   };
 

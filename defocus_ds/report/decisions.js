@@ -77,17 +77,18 @@ const review = (() => {
   };
 
   const text = () => csv.format(rows.filter((row) => decided.has(row)).map((row) =>
-    [row.dataset.scene, row.dataset.level, of(row).decision, of(row).note]));
+    [row.dataset.scene, row.dataset.level, of(row).decision, of(row).note, row.dataset.made]));
 
   // Rows of a review.csv that are about this dataset are taken, the others are said.
   const take = (content) => {
     const changes = [], troubles = [], seen = new Set();
-    for (const { line, cells: [scene, level, decision, note] } of csv.read(content)) {
+    for (const { line, cells: [scene, level, decision, note, made] } of csv.read(content)) {
       const name = `${scene}/${level}`;
       const row = byName.get(name);
       const trouble = !row ? `${name} is not in this dataset`
         : seen.has(name) ? `${name} is there twice`
         : !["accept", "reject", ""].includes(decision) ? `${name}: decision "${decision}", need accept, reject or nothing`
+        : made && made !== row.dataset.made ? `${name} was decided about other pixels; look at it again`
         : decision === "accept" && !mayAccept(row) ? `${name} cannot be accepted: ${refusal(row)}`
         : null;
       seen.add(name);

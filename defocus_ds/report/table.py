@@ -12,11 +12,13 @@ from defocus_ds.report.pairs import PairView
 __all__ = ["decision_buttons", "pair_table", "verdict_label"]
 
 _NUMBER = ' class="number"'
-_WAY_OUT = {
-    "reject": "build rejected it; change its limits and build again to keep it",
-    "failed": "build could not make it; mend what the reason says and build again to keep it",
-    "skipped": "it was left out with --skip; build again without that to keep it",
-}
+_SKIPPED = "it was left out with --skip; build again without that to keep it"
+_FAILED = "build could not make it; mend what the reason says and build again to keep it"
+_RESIDUAL = (
+    "build rejected it for its residual; build again with a higher --set register.max_residual_px "
+    "and --replace to keep it"
+)
+_REJECTED = "build rejected it for what no setting allows; shoot the pair again"
 _VERDICTS = ("keep", "reject", "failed")
 _DECISIONS = (
     ("", "any"),
@@ -74,9 +76,12 @@ def verdict_label(pair: PairView) -> str:
 
 def _refusal(pair: PairView) -> str:
     """Why a pair cannot be accepted; empty if it can."""
-    if any(reason.startswith("skipped:") for reason in pair.reasons):
-        return _WAY_OUT["skipped"]
-    return "" if pair.verdict == "keep" else _WAY_OUT.get(pair.verdict, _WAY_OUT["failed"])
+    codes = {reason.partition(":")[0] for reason in pair.reasons}
+    if "skipped" in codes:
+        return _SKIPPED
+    if pair.verdict == "reject":
+        return _RESIDUAL if codes == {"residual"} else _REJECTED
+    return "" if pair.verdict == "keep" else _FAILED
 
 
 def _filters(pairs: Sequence[PairView]) -> str:
@@ -110,7 +115,7 @@ def _row(pair: PairView, figures: Sequence[Figure], number: int) -> str:
         f'<td class="reasons">{escape("; ".join((*pair.reasons, *pair.flags)))}</td>',
     ]
     # pixels that a decision was made about; a pair built anew is decided anew
-    made_of = (pair.image_sha256 or "")[:12]
+    made_of = pair.image_sha256 or ""
     return (
         f'<tr data-pair="{escape(pair.name)}" data-scene="{escape(pair.scene)}" '
         f'data-level="{pair.level}" data-verdict="{escape(pair.verdict)}" '
