@@ -32,17 +32,28 @@ def test_plain_lines_say_counts_label_and_time_left(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Progress("crop", 4) as bar:
+        clock.now += 7200  # until the first is done, which says nothing about the others
         for scene in ("a", "b", "c", "d"):
             clock.now += 1200
             bar.advance(scene)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "crop: 1/4 a (1:00:00 left)",
+        "crop: 1/4 a",
         "crop: 2/4 b (0:40:00 left)",
         "crop: 3/4 c (0:20:00 left)",
         "crop: 4/4 d",
     ]
+
+
+def test_what_was_done_before_is_no_measure_of_the_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress("develop") as bar:
+        bar(300, 305, "found")
+        clock.now += 60
+        bar(301, 305, "developed")
+    assert "develop: 301/305 developed (0:04:00 left)" in capsys.readouterr().err
 
 
 def test_plain_lines_are_few_when_steps_are_fast(
@@ -71,7 +82,7 @@ def test_stages_count_on_their_own(clock: Clock, capsys: pytest.CaptureFixture[s
         bars.say("FAILED two: truncated")
         bars.advance("develop", "two")
     assert capsys.readouterr().err.splitlines() == [
-        "develop: 1/2 one (0:00:00 left)",
+        "develop: 1/2 one",
         "register: 1/1 one",
         "FAILED two: truncated",
         "develop: 2/2 two",

@@ -154,6 +154,14 @@ def test_a_missing_file_is_found(dataset: Path, part: str) -> None:
     assert "Delete" not in found(dataset, part)[0].repair
 
 
+@pytest.mark.parametrize("level", ["sharp", "low"])
+def test_a_missing_image_is_found_once(dataset: Path, level: str) -> None:
+    name = f"images/scene00/{level}.png"
+    (dataset / name).unlink()
+    (finding,) = verify(dataset).findings
+    assert (finding.file, finding.found) == (name, "no file")
+
+
 @pytest.mark.parametrize("part", ["note.txt", "images/scene00/extra.png", "crops/low/x.parquet"])
 def test_a_stray_file_is_found(dataset: Path, part: str) -> None:
     (dataset / part).write_bytes(b"x")

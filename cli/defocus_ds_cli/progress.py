@@ -26,14 +26,13 @@ class StageProgress:
     def __init__(self, totals: Mapping[str, int | None]) -> None:
         self._totals = dict(totals)
         self._done = dict.fromkeys(totals, 0)
-        self._first: dict[str, float] = {}
-        self._start = time.monotonic()
+        # stage -> what was done at its first line, and when: what came before it is no measure
+        self._first: dict[str, tuple[int, float]] = {}
         self._shown = float("-inf")
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> StageProgress:
-        self._start = time.monotonic()
         if sys.stderr.isatty():
             self._open_bars()
         return self
@@ -61,10 +60,10 @@ class StageProgress:
             self._bars.update(self._tasks[stage], completed=done, total=total, label=label)
             return
         now = time.monotonic()
-        self._first.setdefault(stage, self._start if done <= 1 else now)
+        self._first.setdefault(stage, (done, now))
         if done in (1, total) or now - self._shown >= _QUIET_S:
             self._shown = now
-            click.echo(self._line(stage, label, now - self._first[stage]), err=True)
+            click.echo(self._line(stage, label, now), err=True)
 
     def say(self, message: str) -> None:
         """A line of its own, above the bars."""
@@ -73,12 +72,13 @@ class StageProgress:
         else:
             click.echo(message, err=True)
 
-    def _line(self, stage: str, label: str, elapsed_s: float) -> str:
+    def _line(self, stage: str, label: str, now: float) -> str:
         done, total = self._done[stage], self._totals[stage]
         line = f"{stage}: {done if total is None else f'{done}/{total}'} {label}".rstrip()
-        if total is None or not 0 < done < total:
+        before, since = self._first[stage]
+        if total is None or not before < done < total:
             return line
-        left = round(elapsed_s / done * (total - done))
+        left = round((now - since) / (done - before) * (total - done))
         return f"{line} ({left // 3600}:{left // 60 % 60:02}:{left % 60:02} left)"
 
     def _open_bars(self) -> None:

@@ -57,6 +57,10 @@ class Findings:
         if self._per_file[file] <= _SHOWN_PER_FILE:
             self._found.append(Finding(file, expected, found, advice or self.repair(file)))
 
+    def names(self, file: str) -> bool:
+        """Whether anything was found wrong with this file."""
+        return _printable(file) in self._per_file
+
     def all(self) -> tuple[Finding, ...]:
         """Every finding, by file, with a closing line for each file that was cut short."""
         rest = [

@@ -285,7 +285,9 @@ class CropChecker:
             sharp, blurred = built.read()
         except DatasetError as error:
             self._unreadable.add(str(built.pair))
-            self._findings.add(self._name(built.blurred), "the images of a kept pair", str(error))
+            names = [self._name(path) for path in (built.sharp, built.blurred)]
+            if not any(map(self._findings.names, names)):
+                self._findings.add(names[1], "the images of a kept pair", str(error))
             return None
         self._images = scene, sharp, blurred
         self._findings.checked["pairs"] += 1

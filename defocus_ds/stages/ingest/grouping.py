@@ -105,7 +105,7 @@ def _mentioning(grouping: Grouping, lost: Sequence[Found]) -> Grouping:
     """What does not come in fours beside captures that cannot be read may be their doing."""
     if not lost:
         return grouping
-    cause = f" It may be for want of {list_names(lost)}, unreadable: copy again before you group."
+    cause = f" {list_names(lost)} cannot be read and may belong to it: copy again first."
     told = tuple(replace(c, message=c.message + cause) for c in grouping.complaints)
     return replace(grouping, complaints=told)
 
