@@ -62,7 +62,8 @@ const table = (() => {
     const all = count === body.rows.length && !pressed.size;
     find("unfilter").hidden = all && !Object.values(filters).some((input) => input.value);
     const names = [...pressed].map((bar) => bar.getAttribute("aria-label"));
-    find("shown").textContent = all ? "" : `${count} of ${body.rows.length}${names.length ? `: ${names.join("; ")}` : ""}`;
+    const chosen = names.length ? `: ${names.join("; ")}` : "";
+    find("shown").textContent = all ? "" : `${count || "No pair fits; 0"} of ${body.rows.length}${chosen}`;
     listeners.forEach((listener) => listener());
   };
   const showFresh = () => {
