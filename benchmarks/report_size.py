@@ -24,6 +24,7 @@ from results import machine, table
 
 from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes, write_scenes
 from defocus_ds.report import report
+from defocus_ds.store import read_json, write_json
 
 MEGABYTE = 1e6
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -82,9 +83,18 @@ def multiply(dataset: Path, scenes: int) -> int:
         scene = first if number < len(names) else f"{first}-{number:03}"
         made += [{**row, "scene": scene} for row in rows if row["scene"] == first]
         if scene != first:
-            shutil.copytree(pictures(dataset, first), pictures(dataset, scene))
+            copy_pictures(pictures(dataset, first), pictures(dataset, scene))
     write_scenes(dataset / SCENES_NAME, made)
     return sum(row["level"] != "sharp" for row in made)
+
+
+def copy_pictures(source: Path, target: Path) -> None:
+    """Pictures of one scene for another, as if they had been drawn for it."""
+    shutil.copytree(source, target)
+    stamp = target / "stamp.json"
+    record = read_json(stamp)
+    record["pictures"]["folder"] = f"assets/{target.name}"
+    write_json(stamp, record)
 
 
 def pictures(dataset: Path, scene: str) -> Path:

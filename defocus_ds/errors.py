@@ -14,6 +14,8 @@ DefocusError                      one line: what, where, measured, limit, way ou
     ├── ColourFailed              no trustworthy colour map
     ├── RegistrationFailed        no trustworthy alignment
     └── WorkerDied                memory or time limit, or the process was killed
+
+NotWritten, an OSError            no room or no permission: the same may pass when run again
 """
 
 import errno
@@ -27,6 +29,7 @@ __all__ = [
     "DefocusError",
     "DevelopFailed",
     "InputError",
+    "NotWritten",
     "OpticsError",
     "RegistrationFailed",
     "ShootError",
@@ -105,6 +108,10 @@ class RegistrationFailed(StageFailed):
 
 class WorkerDied(StageFailed):
     """A worker process hit its memory or time limit, was killed, or failed by its own fault."""
+
+
+class NotWritten(OSError):
+    """A file could not be written, which no input is to blame for; one line fit for a person."""
 
 
 def is_for_memory(error: BaseException) -> bool:

@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from defocus_ds.errors import DatasetError, InputError
+from defocus_ds.errors import DatasetError, InputError, NotWritten
 from defocus_ds.frames import UInt8Image
 
 __all__ = [
-    "NOT_WRITTEN",
     "Receipt",
     "atomic_path",
     "inside",
@@ -34,7 +33,6 @@ __all__ = [
 
 
 # what every failure to write says: it is the disk's, not the scene's that was being built
-NOT_WRITTEN = "could not be written"
 
 
 @contextmanager
@@ -69,14 +67,14 @@ def writing(target: Path) -> Iterator[None]:
     """Errors of the disk in the block name the target; those of files elsewhere pass as they are.
 
     Raises:
-        OSError: the target, the reason, the free space and the way out.
+        NotWritten: the target, the reason, the free space and the way out.
     """
     try:
         yield
     except OSError as error:
-        if NOT_WRITTEN in str(error) or _is_elsewhere(error, target):
+        if isinstance(error, NotWritten) or _is_elsewhere(error, target):
             raise
-        raise OSError(_not_written(target, error)) from error
+        raise NotWritten(_not_written(target, error)) from error
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -215,8 +213,8 @@ def _not_written(target: Path, error: OSError) -> str:
         free = "its folder cannot be looked into"
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     return (
-        f"{target}: {NOT_WRITTEN} ({reason}; {free}). Make room or give permission, then run the "
-        "same command again."
+        f"{target}: could not be written ({reason}; {free}). Make room or give permission, then "
+        "run the same command again."
     )
 
 

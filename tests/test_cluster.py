@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from scenes import textured
 
 import defocus_ds
 from defocus_ds.config import BuildConfig, load_config
-from defocus_ds.errors import ClusterFailed, InputError
+from defocus_ds.errors import ClusterFailed, InputError, StageFailed
 from defocus_ds.frames import Bracket
 from defocus_ds.optics import blur_disk, to_encoded
 from defocus_ds.pipeline import STAGES, cluster
@@ -26,9 +27,9 @@ from defocus_ds.pipeline.cluster import check_scheduler, run_plans_on_cluster
 from defocus_ds.pipeline.cluster_worker import Refused, Terms, do_stage, software
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.pool import StageEvent
-from defocus_ds.pipeline.scene import StageTask
+from defocus_ds.pipeline.scene import StageTask, run_stage
 from defocus_ds.stages.ingest import survey
-from defocus_ds.store import sha256_file
+from defocus_ds.store import read_receipt, sha256_file
 from defocus_ds_cli.main import cli
 
 STEPS = ("ingest", "develop", "render")
@@ -208,7 +209,8 @@ def test_a_worker_looks_before_it_works(
     done: list[StageTask] = []
     fit = terms(tmp_path)
     do_stage(done.append, task, fit)
-    assert done == [task]
+    given = replace(task, claim=fit.claim)
+    assert done == [given]
     with pytest.raises(Refused, match="numpy is .*, not 1.0. Install what the build has"):
         do_stage(done.append, task, Terms(fit.claim, fit.software | {"numpy": "1.0"}))
     with pytest.raises(Refused, match=f"does not see {tmp_path / 'mnt'} as this build does"):
@@ -219,7 +221,20 @@ def test_a_worker_looks_before_it_works(
     monkeypatch.delenv("OPENBLAS_NUM_THREADS")
     with pytest.raises(Refused, match="several threads. Start it with OPENBLAS_NUM_THREADS=1"):
         do_stage(done.append, task, fit)
-    assert done == [task]
+    assert done == [given]
+
+
+def test_a_worker_of_a_build_that_is_over_signs_nothing(shoot: Path, tmp_path: Path) -> None:
+    bracket = survey(shoot).shoot.brackets[0]
+    claim = terms(tmp_path).claim
+    task = StageTask(tmp_path, shoot, bracket, BuildConfig(), "ingest", claim)
+    claim.unlink()  # as the next build does
+    with pytest.raises(StageFailed, match="its build is over; not signed"):
+        run_stage(task)
+    assert read_receipt(tmp_path, bracket.scene, "ingest") is None
+    claim.touch()
+    run_stage(task)
+    assert read_receipt(tmp_path, bracket.scene, "ingest") is not None
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(

@@ -233,17 +233,22 @@ class _Run:
     def _note(self, event: StageEvent) -> None:
         if event.error:
             self.failures[event.scene] = event.error
-            basis = failure_basis(self.brackets[event.scene], self.shoot, self.config)
             with suppress(OSError):  # a full disk: it is in the report, and will be tried again
-                write_failure(
-                    self.dataset, event.scene, stage=event.stage, error=event.error, basis=basis
-                )
+                self._remember(event)
         else:
             self.done += 1
             if event.stage == STAGES[self.config.preset][-1]:
                 clear_failure(self.dataset, event.scene)
         if self.on_event:
             self.on_event(event)
+
+    def _remember(self, event: StageEvent) -> None:
+        """What would fail again is not tried again; what only lacked room is."""
+        if not event.lasting:
+            clear_failure(self.dataset, event.scene)
+            return
+        basis = failure_basis(self.brackets[event.scene], self.shoot, self.config)
+        write_failure(self.dataset, event.scene, stage=event.stage, error=event.error, basis=basis)
 
 
 def _look(

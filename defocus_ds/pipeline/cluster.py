@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defocus_ds.errors import ClusterFailed, InputError, StageFailed
+from defocus_ds.errors import ClusterFailed, InputError, NotWritten, StageFailed
 from defocus_ds.pipeline.cluster_worker import Refused, Terms, claimed, do_stage, software
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.pool import StageEvent, death_notice, failed_event, one_thread
@@ -213,7 +213,7 @@ def _error_of(future: Future[None]) -> BaseException | None:
     error: BaseException = future.exception()
     if isinstance(error, KilledWorker):
         return _Lost()
-    if isinstance(error, StageFailed | Refused):
+    if isinstance(error, StageFailed | NotWritten | Refused):
         return error
     # a stage raises nothing else: it could not be carried there, or not be begun
     text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def do_stage(work: Callable[[StageTask], object], task: StageTask, terms: Terms)
     if reason := _unfit(task, terms):
         raise Refused(reason)
     cv2.setNumThreads(1)
-    work(task)
+    work(replace(task, claim=terms.claim))
 
 
 def _unfit(task: StageTask, terms: Terms) -> str:

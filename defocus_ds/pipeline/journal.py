@@ -12,7 +12,7 @@ from defocus_ds.config import BuildConfig, config_from_dict
 from defocus_ds.errors import ConfigError, DatasetError
 from defocus_ds.frames import Bracket
 from defocus_ds.pipeline.plan import STAGES, current_versions, file_stamps
-from defocus_ds.store import NOT_WRITTEN, inside, read_json, sha256_bytes, write_json
+from defocus_ds.store import inside, read_json, sha256_bytes, write_json
 from defocus_ds.wording import command_line
 
 __all__ = [
@@ -111,13 +111,7 @@ def listing_digest(shoot: Path) -> str:
 
 
 def write_failure(dataset: Path, scene: str, *, stage: str, error: str, basis: str) -> None:
-    """Remember why a scene failed, and on what basis it would fail again.
-
-    A file that could not be written is not remembered: the next build may find room for it.
-    """
-    if NOT_WRITTEN in error:
-        clear_failure(dataset, scene)
-        return
+    """Remember why a scene failed, and on what basis it would fail again."""
     write_json(_failure_path(dataset, scene), {"stage": stage, "error": error, "basis": basis})
 
 

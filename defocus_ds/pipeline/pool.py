@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defocus_ds.config import LimitsConfig
-from defocus_ds.errors import StageFailed, WorkerDied
+from defocus_ds.errors import NotWritten, StageFailed, WorkerDied
 from defocus_ds.pipeline.machine import free_cores, free_memory_mb
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.scene import StageTask, run_stage
@@ -34,12 +34,20 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 
 @dataclass(frozen=True, slots=True)
 class StageEvent:
-    """One stage of one scene ended; ``error`` is empty when it succeeded."""
+    """One stage of one scene ended.
+
+    Attributes:
+        scene, stage: which.
+        seconds: that it took.
+        error: why it failed; empty when it succeeded.
+        lasting: whether the same files would fail again.
+    """
 
     scene: str
     stage: str
     seconds: float
     error: str = ""
+    lasting: bool = True
 
 
 def auto_jobs(limits: LimitsConfig | None = None, *, root: Path = Path("/")) -> int:
@@ -87,8 +95,9 @@ def run_plans(
 
 def failed_event(step: tuple[str, str], error: BaseException) -> StageEvent:
     """The event of a (scene, stage) that raised the error."""
-    text = str(error) if isinstance(error, StageFailed) else f"{step[0]}: {step[1]}: {error!r}"
-    return StageEvent(*step, 0.0, text)
+    told = isinstance(error, StageFailed | NotWritten)
+    text = str(error) if told else f"{step[0]}: {step[1]}: {error!r}"
+    return StageEvent(*step, 0.0, text, lasting=not isinstance(error, NotWritten))
 
 
 def death_notice(task: StageTask) -> str:

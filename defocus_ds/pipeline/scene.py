@@ -17,6 +17,7 @@ from defocus_ds.errors import (
     CaptureUnreadable,
     ColourFailed,
     DefocusError,
+    NotWritten,
     RegistrationFailed,
     StageFailed,
     is_for_memory,
@@ -47,13 +48,17 @@ __all__ = ["StageTask", "run_stage"]
 
 @dataclass(frozen=True, slots=True)
 class StageTask:
-    """Everything a worker needs to do one stage of one scene."""
+    """Everything a worker needs to do one stage of one scene.
+
+    ``claim`` is there as long as the build that gave the task; None does not ask.
+    """
 
     dataset: Path
     shoot: Path
     bracket: Bracket
     config: BuildConfig
     stage: str
+    claim: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,15 @@ def run_stage(task: StageTask) -> Receipt:
 
     Raises:
         StageFailed: the scene cannot pass; the text is one line fit for a person.
+        NotWritten: it may pass when there is room.
     """
     # a decoder is a process with a limit of its own, which must not inherit a lower one
     limit_mb = None if task.stage == "develop" else task.config.limits.stage_memory_mb
     try:
         with limited_memory(limit_mb):
             return _run_and_sign(task)
+    except NotWritten as error:
+        raise NotWritten(f"{task.bracket.scene}: {task.stage}: {error}") from error
     except StageFailed:
         raise
     except Exception as error:
@@ -111,6 +119,8 @@ def _run_and_sign(task: StageTask) -> Receipt:
         cpu_seconds=meter.cpu_seconds(),
         peak_memory_mb=meter.peak_memory_mb(decoders=task.stage == "develop"),
     )
+    if task.claim is not None and not task.claim.exists():
+        raise StageFailed(f"{task.bracket.scene}: {task.stage}: its build is over; not signed.")
     write_receipt(task.dataset, receipt)
     if task.stage == STAGES[task.config.preset][-1]:
         shutil.rmtree(task.dataset / "work" / task.bracket.scene, ignore_errors=True)
