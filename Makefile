@@ -1,4 +1,4 @@
-# Everything a fresh machine needs: `make demo`, then `make test`.
+# Everything a fresh machine needs: `make demo`, then `make test`; CI runs `make test-slow`, too.
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs install install-dev clean
+.PHONY: demo test test-slow lint docs install install-dev clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +31,11 @@ demo: install
 	$(BIN)/defocus-ds report $(DEMO)/dataset
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 -m 'not slow'
+
+# Populations, full-size frames, stored results of training: as long again as all the others.
+test-slow: install-dev
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 -m slow
 
 lint: install-dev
 	$(BIN)/ruff check

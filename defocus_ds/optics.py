@@ -67,8 +67,12 @@ def to_encoded(linear: npt.NDArray[Any], transfer: Transfer = Transfer.SRGB) -> 
     """
     slope, toe, scale, offset, exponent = _CURVES[transfer]
     x = linear.astype(np.float32, copy=False)
-    power = np.float32(scale) * np.maximum(x, np.float32(toe)) ** np.float32(exponent)
-    return np.where(x <= toe, np.float32(slope) * x, power - np.float32(offset))
+    # in place: most of the time would go into fresh arrays
+    encoded = np.maximum(x, np.float32(toe), out=np.empty_like(x))
+    np.power(encoded, np.float32(exponent), out=encoded)
+    encoded *= np.float32(scale)
+    encoded -= np.float32(offset)
+    return np.multiply(x, np.float32(slope), out=encoded, where=x <= toe)
 
 
 def disk_psf(radius_px: float) -> FloatImage:

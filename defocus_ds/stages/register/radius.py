@@ -142,11 +142,14 @@ def _losses(
     contrast = max(float(target.std()), 1e-6)
     height, width = sampled.shape
     u = np.stack([index % width / width - 0.5, index // width / height - 0.5], axis=-1)
+    # tone, and light that has changed to one side: a disk must not be chosen to mimic it
+    basis = np.empty((len(target), 7))
+    basis[:, 0], basis[:, 3:5] = 1, u
     losses = []
     for radius in radii:
         value = model_plane(sharp, factor, radius).ravel()[index].astype(np.float64)
-        # tone, and light that has changed to one side: a disk must not be chosen to mimic it
-        basis = np.column_stack([np.ones_like(value), value, value**2, u, u * value[:, None]])
+        basis[:, 1], basis[:, 2] = value, value**2
+        np.multiply(u, value[:, None], out=basis[:, 5:])
         gram = basis.T @ basis + 1e-6 * len(value) * np.eye(basis.shape[1])
         error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
         losses.append(float(np.minimum(error, 4 * np.median(error)).mean()) / contrast)
