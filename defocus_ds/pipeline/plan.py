@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig
-from defocus_ds.frames import Bracket
+from defocus_ds.frames import Bracket, Pair
 from defocus_ds.store import Receipt, inside, sha256_bytes, sha256_file
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "current_versions",
     "doubted_by",
     "file_stamps",
+    "pair_seed",
     "plan_scene",
     "stage_config_digest",
 ]
@@ -58,6 +60,16 @@ class ScenePlan:
     scene: str
     todo: tuple[str, ...]
     why: str = ""
+
+
+def pair_seed(seed: int, pair: Pair) -> int:
+    """A stream per pair, so that no pair's numbers depend on which others are built.
+
+    Args:
+        seed: of the configuration.
+    """
+    digest = hashlib.sha256(f"{seed}/{pair}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % (2**31 - 1)
 
 
 def plan_scene(

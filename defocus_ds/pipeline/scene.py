@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import traceback
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from defocus_ds.errors import (
     StageFailed,
     is_for_memory,
 )
-from defocus_ds.frames import Bracket, Level, UInt8Image
+from defocus_ds.frames import Bracket, Level
 from defocus_ds.optics import Transfer
 from defocus_ds.pipeline.plan import (
     STAGES,
@@ -31,12 +30,19 @@ from defocus_ds.pipeline.plan import (
     current_versions,
     doubted_by,
     file_stamps,
+    pair_seed,
     stage_config_digest,
 )
 from defocus_ds.pipeline.usage import Meter, limited_memory, out_of_memory
+from defocus_ds.pipeline.workspace import (
+    developed_name,
+    load_developed,
+    lut_name,
+    matched_name,
+    save_array,
+)
 from defocus_ds.store import (
     Receipt,
-    atomic_path,
     read_receipt,
     sha256_file,
     write_png,
@@ -60,6 +66,11 @@ class StageTask:
     stage: str
     claim: Path | None = None
 
+    @property
+    def scene(self) -> str:
+        """Its name."""
+        return self.bracket.scene
+
 
 @dataclass(frozen=True, slots=True)
 class _Done:
@@ -82,11 +93,11 @@ def run_stage(task: StageTask) -> Receipt:
         with limited_memory(limit_mb):
             return _run_and_sign(task)
     except NotWritten as error:
-        raise NotWritten(f"{task.bracket.scene}: {task.stage}: {error}") from error
+        raise NotWritten(f"{task.scene}: {task.stage}: {error}") from error
     except StageFailed:
         raise
     except Exception as error:
-        raise StageFailed(f"{task.bracket.scene}: {task.stage}: {_why(error, task)}") from error
+        raise StageFailed(f"{task.scene}: {task.stage}: {_why(error, task)}") from error
 
 
 def _why(error: Exception, task: StageTask) -> str:
@@ -108,7 +119,7 @@ def _run_and_sign(task: StageTask) -> Receipt:
     files = {name: task.dataset / name for name in done.files}
     receipt = Receipt(
         stage=task.stage,
-        scene=task.bracket.scene,
+        scene=task.scene,
         config_digest=stage_config_digest(task.config, task.stage),
         versions=current_versions(task.stage),
         inputs=inputs,
@@ -120,10 +131,10 @@ def _run_and_sign(task: StageTask) -> Receipt:
         peak_memory_mb=meter.peak_memory_mb(decoders=task.stage == "develop"),
     )
     if task.claim is not None and not task.claim.exists():
-        raise StageFailed(f"{task.bracket.scene}: {task.stage}: its build is over; not signed.")
+        raise StageFailed(f"{task.scene}: {task.stage}: its build is over; not signed.")
     write_receipt(task.dataset, receipt)
     if task.stage == STAGES[task.config.preset][-1]:
-        shutil.rmtree(task.dataset / "work" / task.bracket.scene, ignore_errors=True)
+        shutil.rmtree(task.dataset / "work" / task.scene, ignore_errors=True)
     return receipt
 
 
@@ -136,10 +147,10 @@ def _inputs(task: StageTask) -> dict[str, str]:
 
 
 def _receipt(task: StageTask, stage: str) -> Receipt:
-    receipt = read_receipt(task.dataset, task.bracket.scene, stage)
+    receipt = read_receipt(task.dataset, task.scene, stage)
     if receipt is None:
         raise StageFailed(
-            f"{task.bracket.scene}: {task.stage} needs the receipt of {stage}, which is missing or "
+            f"{task.scene}: {task.stage} needs the receipt of {stage}, which is missing or "
             "damaged. Run the same build again."
         )
     return receipt
@@ -170,7 +181,7 @@ def _develop(task: StageTask) -> _Done:
             capture,
             development=development,
             limits=task.config.limits,
-            target=task.dataset / _developed_name(task, capture.level),
+            target=task.dataset / developed_name(task.scene, capture.level),
         )
         if record.source_sha256 != ingested[capture.level]:
             raise CaptureUnreadable(
@@ -182,26 +193,26 @@ def _develop(task: StageTask) -> _Done:
     sizes = {(r["width"], r["height"]) for r in records.values()}
     if len(sizes) > 1:
         raise StageFailed(
-            f"{task.bracket.scene}: its captures develop to different sizes "
+            f"{task.scene}: its captures develop to different sizes "
             f"({', '.join(f'{w}x{h}' for w, h in sorted(sizes))}). One camera, one size."
         )
-    files = tuple(_developed_name(task, c.level) for c in task.bracket)
+    files = tuple(developed_name(task.scene, c.level) for c in task.bracket)
     return _Done({"development": development.to_record(), "captures": records}, files)
 
 
 def _register(task: StageTask) -> _Done:
     from defocus_ds.stages.register import register
 
-    sharp = _load(task, Level.SHARP)
+    sharp = load_developed(task.dataset, task.scene, Level.SHARP)
     colours = _receipt(task, "colour").result["colour"] if colour_first(task.config) else {}
     records: dict[str, Any] = {}
     for pair in task.bracket.pairs:
         if "failed" in colours.get(pair.level, {}):
             continue
         if colours:
-            blurred = np.load(task.dataset / _matched_name(task, pair.level))
+            blurred = np.load(task.dataset / matched_name(task.scene, pair.level))
         else:
-            blurred = _load(task, pair.level)
+            blurred = load_developed(task.dataset, task.scene, pair.level)
         try:
             alignment = register(
                 sharp,
@@ -209,7 +220,7 @@ def _register(task: StageTask) -> _Done:
                 preset=task.config.preset,
                 config=task.config.register,
                 transfer=_transfer(task),
-                seed=_seed(task, pair.level),
+                seed=pair_seed(task.config.seed, pair),
             )
         except RegistrationFailed as error:
             records[pair.level] = {"failed": str(error)}
@@ -225,14 +236,14 @@ def _colour(task: StageTask) -> _Done:
     alignments = (
         {} if colour_first(task.config) else _receipt(task, "register").result["alignments"]
     )
-    sharp = _load(task, Level.SHARP)
+    sharp = load_developed(task.dataset, task.scene, Level.SHARP)
     records: dict[str, Any] = {}
     files: list[str] = []
     for pair in task.bracket.pairs:
         record = alignments.get(pair.level)
         if record is not None and "failed" in record:
             continue
-        blurred = _load(task, pair.level)
+        blurred = load_developed(task.dataset, task.scene, pair.level)
         try:
             colour = match_colour(
                 blurred,
@@ -241,7 +252,7 @@ def _colour(task: StageTask) -> _Done:
                 preset=task.config.preset,
                 config=task.config.colour,
                 transfer=_transfer(task),
-                seed=_seed(task, pair.level),
+                seed=pair_seed(task.config.seed, pair),
             )
         except ColourFailed as error:
             records[pair.level] = {"failed": str(error)}
@@ -249,10 +260,10 @@ def _colour(task: StageTask) -> _Done:
         records[pair.level] = colour.record
         if colour_first(task.config):
             # regraining needs the whole image, so it cannot wait for the warp
-            name, array = _matched_name(task, pair.level), colour.apply(blurred)
+            name, array = matched_name(task.scene, pair.level), colour.apply(blurred)
         else:
-            name, array = _lut_name(task, pair.level), colour.lut
-        _save(task.dataset / name, array)
+            name, array = lut_name(task.scene, pair.level), colour.lut
+        save_array(task.dataset / name, array)
         files.append(name)
     return _Done({"colour": records}, tuple(files))
 
@@ -264,8 +275,8 @@ def _render(task: StageTask) -> _Done:
     alignments = _receipt(task, "register").result["alignments"]
     colours = _receipt(task, "colour").result["colour"]
     images: dict[str, Any] = {}
-    name = f"images/{task.bracket.scene}/{Level.SHARP}.png"
-    write_png(task.dataset / name, _load(task, Level.SHARP))
+    name = f"images/{task.scene}/{Level.SHARP}.png"
+    write_png(task.dataset / name, load_developed(task.dataset, task.scene, Level.SHARP))
     doubted = doubted_by(task.bracket, alignments)
     images[Level.SHARP] = {"image": name, "verdict": "keep", "reasons": []}
     for pair in task.bracket.pairs:
@@ -279,16 +290,18 @@ def _render(task: StageTask) -> _Done:
             continue
         alignment = Alignment.from_record(alignments[pair.level])
         if colour_first(task.config):
-            matched = np.load(task.dataset / _matched_name(task, pair.level))
+            matched = np.load(task.dataset / matched_name(task.scene, pair.level))
             pixels = resample(matched, alignment.warp)
         else:
-            lut = np.load(task.dataset / _lut_name(task, pair.level))
-            pixels = resample(_load(task, pair.level), alignment.warp, lut=lut)
+            lut = np.load(task.dataset / lut_name(task.scene, pair.level))
+            pixels = resample(
+                load_developed(task.dataset, task.scene, pair.level), alignment.warp, lut=lut
+            )
         reasons = list(alignment.verdict.reasons)
         if doubted and str(pair) not in doubted:
             reasons.append(f"roles: the sharp capture is doubtful, see {', '.join(doubted)}")
         folder = "rejected" if reasons else "images"
-        name = f"{folder}/{task.bracket.scene}/{pair.level}.png"
+        name = f"{folder}/{task.scene}/{pair.level}.png"
         write_png(task.dataset / name, pixels)
         images[pair.level] = {
             "image": name,
@@ -308,32 +321,5 @@ _STAGE_FUNCTIONS: dict[str, Callable[[StageTask], _Done]] = {
 }
 
 
-def _developed_name(task: StageTask, level: Level) -> str:
-    return f"work/{task.bracket.scene}/{level}.npy"
-
-
-def _matched_name(task: StageTask, level: Level) -> str:
-    return f"work/{task.bracket.scene}/{level}.matched.npy"
-
-
-def _lut_name(task: StageTask, level: Level) -> str:
-    return f"work/{task.bracket.scene}/{level}.lut.npy"
-
-
-def _load(task: StageTask, level: Level) -> UInt8Image:
-    return np.asarray(np.load(task.dataset / _developed_name(task, level), allow_pickle=False))
-
-
-def _save(path: Path, array: Any) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-
-
 def _transfer(task: StageTask) -> Transfer:
     return Transfer(_receipt(task, "develop").result["development"]["transfer"])
-
-
-def _seed(task: StageTask, level: Level) -> int:
-    """A stream per pair, so that no pair's numbers depend on which others are built."""
-    name = f"{task.config.seed}/{task.bracket.scene}/{level}"
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (2**31 - 1)
