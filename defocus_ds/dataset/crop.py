@@ -22,13 +22,13 @@ from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, pla
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import (
     MANIFEST_NAME,
-    MANIFEST_SCHEMA,
     REJECTED_NAME,
     REJECTED_SCHEMA,
     ShardWriter,
     crop_metadata,
     has_crops,
     manifest_metadata,
+    manifest_writer,
 )
 from defocus_ds.dataset.split import Splits, assign_splits
 from defocus_ds.dataset.stale import valid_rejections
@@ -224,23 +224,20 @@ def _splits(
 
 
 def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:
-    """Shards, manifest and rejections of a plan."""
+    """Shards, manifest and rejections of a plan; the images of one pair are held at a time."""
     about = manifest_metadata(plan.record)
-    written = []
-    with ShardWriter.opened(folder, plan.counts, crop_metadata(plan.record)) as shards:
+    with (
+        ShardWriter.opened(folder, plan.counts, crop_metadata(plan.record)) as shards,
+        manifest_writer(folder / MANIFEST_NAME, about) as manifest,
+    ):
         for planned in plan.pairs:
-            rows = []
             if planned.rows.num_rows:
                 sharp, blurred = planned.built.read()
                 for row in planned.rows.to_pylist():
                     whole, images = cut_crop(row, sharp, blurred, planned.built)
                     shards.write(whole | images)
-                    rows.append(whole | image_hashes(planned.built))
-            written.append(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
+                    manifest(whole | image_hashes(planned.built))
             step(f"cut {planned.built.pair}")
-    schema = with_metadata(MANIFEST_SCHEMA, about)
-    with table_writer(folder / MANIFEST_NAME, schema) as writer:
-        writer.write_table(pa.concat_tables(written).cast(schema))
     if all(planned.tiles is not None for planned in plan.pairs):
         schema = with_metadata(REJECTED_SCHEMA, about)
         with table_writer(folder / REJECTED_NAME, schema) as writer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,7 @@ def plan_from_manifest(
     by_scene = {built.pair.scene: built for built in pairs}
     why = {item.pair.scene: "; ".join(item.reasons) for item in left_out}
     planned, problems = [], []
-    for (scene,) in distinct(table, "scene"):
-        rows = table.filter(pc.equal(table.column("scene"), scene))
+    for scene, rows in _by_scene(table):
         built = by_scene.get(scene)
         if built is None:
             problems.append(f"{scene} ({why.get(scene, 'not in the dataset')})")
@@ -194,6 +193,16 @@ def plan_from_manifest(
         if split not in SPLITS:
             raise DatasetError(f"{path}: unknown split {split!r}.")
     return CropPlan(level, tuple(planned), {}, record)
+
+
+def _by_scene(table: Any) -> Iterator[tuple[str, Any]]:
+    """Scene after scene by name, with its rows in their order; every row is looked at once."""
+    table = table.take(pc.sort_indices(table, sort_keys=[("scene", "ascending")]))
+    runs = pc.run_end_encode(table.column("scene").combine_chunks())
+    start = 0
+    for scene, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield scene, table.slice(start, end - start)
+        start = end
 
 
 def _count(wanted: int | None, passed: int) -> int:
