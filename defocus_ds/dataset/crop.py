@@ -17,7 +17,7 @@ from defocus_ds.dataset.checksums import SUMS_NAME, read_sums, write_sums
 from defocus_ds.dataset.cut import cut_crop
 from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
-from defocus_ds.dataset.pairs import LeftOut, built_pairs, image_hashes
+from defocus_ds.dataset.pairs import LeftOut, built_pairs, image_hashes, kept_scenes
 from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, plan_from_manifest
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import (
@@ -114,6 +114,8 @@ def crop(
     with only_writer(root, sweep=True):
         rows = read_scenes(root / SCENES_NAME)
         pairs, left_out = built_pairs(root, rows, chosen)
+        for row in rows:  # the pairs keep the records of their level, the others are large
+            row |= dict.fromkeys(("alignment", "colour", "development"))
         decided = None if review is None else read_review(review)
         if decided is not None:
             pairs, left_out = decided.applied(pairs, left_out)
@@ -126,7 +128,7 @@ def crop(
         notes: list[str] = []
         digest = sha256_file(root / SCENES_NAME)
         before: Any = None
-        old = [str(built.pair) for built in pairs if built.radius_map is None]
+        old = [str(built.pair) for built in pairs if not built.has_radius_map]
         if manifest is not None:
             plan = plan_from_manifest(manifest, pairs, left_out, level=chosen)
             step = Steps(progress, len(plan.pairs))
@@ -137,7 +139,7 @@ def crop(
                 )
         else:
             tile = _tile_config(info, config, size, stride)
-            splits = _splits(root, rows, tile, seed, notes)
+            splits = _splits(rows, tile, seed, notes)
             step = Steps(progress, 2 * len(pairs))
             plan = plan_from_images(
                 pairs,
@@ -207,13 +209,9 @@ def _tile_config(
     return BuildConfig(tile=tile).tile
 
 
-def _splits(
-    root: Path, rows: list[dict[str, Any]], tile: TileConfig, seed: int, notes: list[str]
-) -> Splits:
+def _splits(rows: list[dict[str, Any]], tile: TileConfig, seed: int, notes: list[str]) -> Splits:
     """Splits of the scenes with a kept pair at any level: they must not depend on the level."""
-    scenes = {
-        built.pair.scene for level in BLURRED_LEVELS for built in built_pairs(root, rows, level)[0]
-    }
+    scenes = kept_scenes(rows)
     splits = assign_splits(scenes, seed=seed, test_share=tile.test_share, val_share=tile.val_share)
     if splits.forced is not None:
         notes.append(

@@ -100,12 +100,13 @@ def plan_from_images(
     judged: list[tuple[BuiltPair, Tiles]] = []
     for built in pairs:
         sharp, blurred = built.read()
+        figures = built.figures()
         tiles = judge(
             sharp,
             blurred,
             valid_area=built.valid_area,
-            residual_grid=np.array(built.residual_grid, np.float64).reshape(-1, 5),
-            unexplained_grid=np.array(built.unexplained_grid, np.float64).reshape(-1, 3),
+            residual_grid=np.array(figures.residual_grid, np.float64).reshape(-1, 5),
+            unexplained_grid=np.array(figures.unexplained_grid, np.float64).reshape(-1, 3),
             residual_px=built.residual_px,
             config=config,
         )
@@ -264,12 +265,13 @@ def _radii(built: BuiltPair, xy: Any, size: int) -> tuple[Any, Any, Any]:
     Without a map, as in datasets of earlier versions, the coarse grid of the local checks gives
     the radius.  Where neither knows, it is the pair's.
     """
-    if built.radius_map is not None:
-        found = built.radius_map.over(xy, size)
+    figures = built.figures()
+    if figures.radius_map is not None:
+        found = figures.radius_map.over(xy, size)
         known = found.confidence > 0
         radius = np.where(known, found.radius_px, built.blur_radius_px)
         return radius, found.confidence, found.spread_px
-    nodes = np.array(built.radius_grid, np.float64).reshape(-1, 4)
+    nodes = np.array(figures.radius_grid, np.float64).reshape(-1, 4)
     radius = local_value(nodes, xy + (size - 1) / 2, fallback=built.blur_radius_px)
     unknown = np.full(len(xy), np.nan)
     return radius, unknown, unknown
