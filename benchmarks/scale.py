@@ -1,7 +1,8 @@
 """What grows with the number of scenes: time, memory and bytes of every command at several sizes.
 
-    python benchmarks/scale.py OUT                  # 5,000 scenes: an hour, 8 GB of disk
-    python benchmarks/scale.py OUT --scenes 1000    # ten minutes
+    python benchmarks/scale.py OUT                  # 5,000 scenes: two hours, 8 GB of disk
+    python benchmarks/scale.py OUT --scenes 1000    # half an hour
+    python benchmarks/scale_plot.py docs/benchmarks/scale.json    # the picture, by matplotlib
 
 OUT gets small scenes, drawn once and kept (see `scale_scenes.py`), and for each size a shoot and a
 dataset of the first of them, as links, which are deleted when they were measured.  Every step runs
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--scenes", type=int, default=5000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="smaller ones too")
     parser.add_argument("--records", type=int, default=MMSP_SCENES, metavar="SCENES",
                         help="of the dataset with records of full-size frames")  # fmt: skip
     parser.add_argument("--scene-cpu-s", type=float, default=43, help="of building a full scene")
@@ -63,24 +65,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--crop-mb", type=float, default=88, help="crops of three levels")
     parser.add_argument("--core-hour", type=float, default=0.04, help="price, in any currency")
     parser.add_argument("--tb-month", type=float, default=20.0, help="price of a TB kept a month")
-    parser.add_argument("--page", type=Path, help="write page, JSON and picture here")
+    parser.add_argument("--page", type=Path, help="write page and JSON here")
     given = parser.parse_args(arguments)
     with work_folder(given.out, format=1):
-        found = measured(given.out, given.scenes, records=given.records)
+        found = measured(given.out, [*given.sizes, given.scenes], records=given.records)
     text = page(found, given)
     print(text)
     if given.page:
-        from scale_plot import draw
-
         write_text(given.page, text)
         write_json(given.page.with_suffix(".json"), summary(found))
-        draw(given.page.with_suffix(".png"), found["sizes"])
 
 
-def measured(out: Path, scenes: int, *, records: int) -> dict[str, Any]:
+def measured(out: Path, sizes: Sequence[int], *, records: int) -> dict[str, Any]:
     """The steps at every size, and status and no-op build with records of full-size frames."""
     everything = out / "all"
-    sizes = [size for size in SIZES if size < scenes] + [scenes]
+    scenes = sizes[-1]
+    sizes = [size for size in sizes if size < scenes] + [scenes]
     wanted = [str(size) for size in sizes] + ["records"]
     if any(remembered(out, "steps", name) is None for name in wanted):
         note(f"drawing {scenes} scenes")

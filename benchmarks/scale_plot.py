@@ -1,7 +1,12 @@
-"""The picture of the benchmark of scale (needs matplotlib)."""
+"""The picture of the benchmark of scale (needs matplotlib).
+
+python benchmarks/scale_plot.py docs/benchmarks/scale.json
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +21,9 @@ from scale_report import TIMED  # noqa: E402
 __all__ = ["draw"]
 
 
-def draw(target: Path, found: Mapping[int, Mapping[str, Any]]) -> None:
+def draw(target: Path, measured: Mapping[str, Mapping[str, Any]]) -> None:
     """CPU seconds over scenes, log on log with a linear growth beside; and memory."""
+    found = {int(size): steps for size, steps in measured.items()}
     sizes = sorted(found)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
     for step in TIMED:
@@ -33,3 +39,8 @@ def draw(target: Path, found: Mapping[int, Mapping[str, Any]]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=90, metadata={"Software": None})
     plt.close(figure)
+
+
+if __name__ == "__main__":
+    source = Path(sys.argv[1])
+    draw(source.with_suffix(".png"), json.loads(source.read_text())["sizes"])
