@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from defocus_ds.errors import DatasetError, InputError, NotWritten
 from defocus_ds.frames import UInt8Image
 
 __all__ = [
+    "JsonObject",
     "Receipt",
     "atomic_path",
+    "canonical_json",
     "inside",
     "read_json",
     "read_receipt",
@@ -32,7 +35,8 @@ __all__ = [
 ]
 
 
-# what every failure to write says: it is the disk's, not the scene's that was being built
+# what stands before the result in a receipt: no text holds a line break, no inner key this indent
+_RESULT = b',\n  "result": '
 
 
 @contextmanager
@@ -137,6 +141,8 @@ def inside(root: Path, relative: str) -> Path:
     if "\0" in relative:
         raise DatasetError(f"{root}: the path {relative!r} cannot be a file's name.")
     path = root / relative
+    if _without_links(root, relative):
+        return path
     try:
         resolved = path.resolve()
     except RuntimeError as error:
@@ -144,6 +150,45 @@ def inside(root: Path, relative: str) -> Path:
     if Path(relative).is_absolute() or not resolved.is_relative_to(root.resolve()):
         raise DatasetError(f"{root}: the path {relative!r} leads outside the dataset.")
     return path
+
+
+class JsonObject(Mapping[str, Any]):
+    """A JSON object that is parsed when it is first looked into.
+
+    Raises:
+        DatasetError: on that look, the text is no object.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self._value: dict[str, Any] | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        return self._parsed()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parsed())
+
+    def __len__(self) -> int:
+        return len(self._parsed())
+
+    def _parsed(self) -> dict[str, Any]:
+        if self._value is None:
+            try:
+                found = json.loads(self.text)
+            except (ValueError, RecursionError) as error:
+                raise DatasetError(f"a receipt whose result is not JSON ({error}).") from error
+            if not isinstance(found, dict):
+                raise DatasetError(f"a receipt whose result is {self.text[:40]!r}, need an object.")
+            self._value = found
+        return self._value
+
+
+def canonical_json(value: Mapping[str, Any]) -> bytes:
+    """What is hashed: keys sorted, on one line; as it is where it was not parsed."""
+    if isinstance(value, JsonObject):
+        return value.text
+    return json.dumps(value, sort_keys=True, allow_nan=False).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +207,7 @@ class Receipt:
     versions: dict[str, str]
     inputs: dict[str, str]
     outputs: dict[str, str]
-    result: dict[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
     written_ns: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -171,28 +216,64 @@ class Receipt:
 
 
 def write_receipt(dataset: Path, receipt: Receipt) -> None:
-    """Write ``receipts/<scene>/<stage>.json`` atomically: with the sizes of the outputs, and a
-    checksum of its own."""
+    """Write ``receipts/<scene>/<stage>.json`` atomically: with the sizes of the outputs, a
+    checksum of its own, and the result on one line at the end."""
     sizes = {name: (dataset / name).stat().st_size for name in receipt.outputs}
-    record = asdict(replace(receipt, sizes=sizes))
-    path = _receipt_path(dataset, receipt.scene, receipt.stage)
-    write_json(path, record | {"sha256": _record_digest(record)})
+    head = asdict(replace(receipt, sizes=sizes, result={}))
+    result = canonical_json(receipt.result)
+    del head["result"]
+    head["sha256"] = _record_digest(head, result)
+    text = json.dumps(head, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    data = text.removesuffix("\n}").encode() + _RESULT + result + b"\n}\n"
+    write_bytes(_receipt_path(dataset, receipt.scene, receipt.stage), data)
 
 
 def read_receipt(dataset: Path, scene: str, stage: str) -> Receipt | None:
-    """The receipt, or None when absent, damaged or another's: then it proves nothing."""
+    """The receipt, or None when absent, damaged or another's: then it proves nothing.
+
+    The result, nearly all of a receipt, is compared with the checksum but not yet parsed.
+    """
     try:
-        record = read_json(_receipt_path(dataset, scene, stage))
+        data = _receipt_path(dataset, scene, stage).read_bytes()
+        head, _, rest = data.partition(_RESULT)
+        record, result = json.loads(head + b"\n}"), rest.removesuffix(b"\n}\n")
+        if "sha256" not in record:  # the result stands in the middle, as it did at first
+            record = json.loads(data)
+            result = canonical_json(record.pop("result"))
         stated = record.pop("sha256")
-        found = Receipt(**record)
-        whole = stated == _record_digest(record)
-    except (DatasetError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        whole = stated == _record_digest(record, result)
+        found = Receipt(**record, result=JsonObject(result))
+    except (OSError, DatasetError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return None
     return found if whole and (found.scene, found.stage) == (scene, stage) else None
 
 
-def _record_digest(record: dict[str, Any]) -> str:
-    return sha256_bytes(json.dumps(record, sort_keys=True, allow_nan=False).encode())
+def _record_digest(head: dict[str, Any], result: bytes) -> str:
+    """SHA-256 of the canonical JSON of a receipt, its result in the place of its name."""
+    before = {key: value for key, value in head.items() if key < "result"}
+    after = {key: value for key, value in head.items() if key > "result"}
+    digest = hashlib.sha256(canonical_json(before)[:-1] + b', "result": ')
+    digest.update(result)
+    digest.update(b", " + canonical_json(after)[1:])
+    return digest.hexdigest()
+
+
+def _without_links(root: Path, relative: str) -> bool:
+    """Whether the path goes down from the root by plain names none of which is a link."""
+    names = relative.split("/")
+    if not {"", ".", ".."}.isdisjoint(names):
+        return False
+    here = str(root)
+    for name in names:
+        here = f"{here}/{name}"
+        try:
+            if stat.S_ISLNK(os.lstat(here).st_mode):
+                return False
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def _is_elsewhere(error: OSError, target: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 from scenes import textured
 
+from defocus_ds.dataset import duplicates
 from defocus_ds.dataset.duplicates import (
     Duplicate,
+    Features,
+    _compare,
+    _most_alike,
     equal_images,
     find_duplicates,
     scene_features,
@@ -95,3 +100,47 @@ def test_photographs_of_different_places_are_told_apart(real_data: Path) -> None
     features["again"] = scene_features(shot_again(first, shift=0.04, gain=0.8))
     found = find_duplicates(features)
     assert [(pair.one, pair.other) for pair in found] == [(files[7].name, "again")]
+
+
+def every_pair(features: dict[str, Features]) -> list[Duplicate]:
+    """What comparing all pairs point by point finds."""
+    names = sorted(features)
+    pairs = [(one, other) for i, one in enumerate(names) for other in names[i + 1 :]]
+    matches = {pair: _compare(*(features[name] for name in pair)) for pair in pairs}
+    return [Duplicate(*pair, *match) for pair, match in matches.items() if match]
+
+
+@cache
+def crowd() -> dict[str, Features]:
+    images = {f"scene{seed:02}": scene(seed) for seed in range(9)}
+    for index in (1, 4, 8):
+        images[f"again{index:02}"] = shot_again(images[f"scene{index:02}"], shift=0.01 * index)
+    return {name: scene_features(image) for name, image in images.items()}
+
+
+def test_blocks_find_what_comparing_every_pair_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = crowd()
+    wanted = every_pair(features)
+    assert len(wanted) == 3
+    for size in (1, 5, 256):
+        monkeypatch.setattr(duplicates, "_BLOCK", size)
+        assert find_duplicates(features) == wanted
+
+
+def test_neighbours_are_the_same_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = list(crowd().values())
+    wanted = _most_alike(features)
+    assert {len(found) for found in wanted} == {8}
+    for size in (1, 3, 16):
+        monkeypatch.setattr(duplicates, "_BLOCK", size)
+        for found, same in zip(_most_alike(features), wanted, strict=True):
+            assert np.array_equal(found, same)
+
+
+def test_few_pairs_are_compared_point_by_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = crowd()
+    compared: list[object] = []
+    monkeypatch.setattr(duplicates, "_compare", lambda *pair: compared.append(pair))
+    monkeypatch.setattr(duplicates, "_NEIGHBOURS", 2)
+    find_duplicates(features)
+    assert len(compared) <= 2 * len(features)

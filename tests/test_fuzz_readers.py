@@ -226,7 +226,7 @@ def test_a_record_that_nobody_expects_is_named_or_harmless(dataset: Path) -> Non
     parts: dict[str, Any] = {"about": about, "crops": {"low": {"train": 1}}, "splits": {}}
     parts |= {"duplicates": [], "left_out": {}, "seed": 0, "review": None}
     pairs, _ = built_pairs(dataset, with_records(dataset, ALIGNMENT, COLOUR), Level.LOW)
-    assert all(pair.radius_map is not None for pair in pairs)
+    assert all(pair.figures().radius_map is not None for pair in pairs)
 
     @fuzzed(60)
     @given(share=st.floats(0, 1, exclude_max=True), which=st.integers(0, 18))

@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,11 +15,13 @@ from built_dataset import make_dataset
 from PIL import Image
 
 from defocus_ds import load_crops
-from defocus_ds.dataset import shards
+from defocus_ds.dataset import loaders, shards
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.loaders import Crops
+from defocus_ds.dataset.tables import open_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
+from defocus_ds.store import write_json
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +221,60 @@ def test_an_absent_level_names_the_folder_and_the_levels_there(tmp_path: Path) -
             load_crops(root, level="high", split="train")
         assert "there: low." in str(caught.value)
         assert f"defocus-ds crop '{dataset}' --level high" in str(caught.value)
+
+
+def released(cropped: Path, tmp_path: Path) -> Path:
+    """The same crops with the counts that a release states."""
+    root = tmp_path / "release"
+    shutil.copytree(cropped / "crops", root / "crops")
+    counts = {s: len(load_crops(cropped, level="low", split=s)) for s in ("train", "test")}
+    write_json(root / "release.json", {"crops": {"low": counts}})
+    return root
+
+
+def test_a_release_is_opened_without_its_shards(
+    cropped: Path, crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def counted(path: Path, schema: Any) -> Any:
+        opened.append(path)
+        return open_table(path, schema)
+
+    root, last = released(cropped, tmp_path), crops[-1].row
+    monkeypatch.setattr(loaders, "open_table", counted)
+    again = load_crops(root, level="low", split="train")
+    assert len(again) == len(crops)
+    assert opened == []
+    assert again[-1].row == last
+    assert [path.name for path in opened] == [Path(crops._paths[-1]).name]
+    everything = list(range(len(crops)))
+    assert [checksum(again, i) for i in everything] == [checksum(crops, i) for i in everything]
+
+
+def test_a_shard_of_another_length_than_stated_is_named(cropped: Path, tmp_path: Path) -> None:
+    root = released(cropped, tmp_path)
+    folder = root / "crops/low"
+    shards = sorted(folder.glob("train-*"))
+    shutil.copyfile(next(folder.glob("test-00000-*")), shards[len(shards) // 2])
+    crops = load_crops(root, level="low", split="train")
+    with pytest.raises(DatasetError, match=r"train-0000\d-of-0000\d.parquet: \d+ rows, need"):
+        crops[len(crops) // 2]
+
+
+@pytest.mark.parametrize("stated", [{}, {"crops": {"low": {"train": "12"}}}])
+def test_a_release_that_states_no_counts_is_refused(
+    cropped: Path, tmp_path: Path, stated: dict[str, Any]
+) -> None:
+    root = released(cropped, tmp_path)
+    write_json(root / "release.json", stated)
+    with pytest.raises(DatasetError, match="does not say how many low crops are in train"):
+        load_crops(root, level="low", split="train")
+
+
+def test_few_files_stay_open(cropped: Path, crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "_OPEN_FILES", 2)
+    fresh = load_crops(cropped, level="low", split="train")
+    places = [0, len(crops) // 2, len(crops) - 1, 0]
+    assert [checksum(fresh, i) for i in places] == [checksum(crops, i) for i in places]
+    assert len(fresh._files) == 2

@@ -1,14 +1,17 @@
 """Files are whole or absent."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from defocus_ds.errors import DatasetError
 from defocus_ds.store import (
+    JsonObject,
     Receipt,
     atomic_path,
+    canonical_json,
     inside,
     read_json,
     read_receipt,
@@ -75,3 +78,30 @@ def test_receipt_round_trip_and_damage(tmp_path: Path) -> None:
     assert read_receipt(tmp_path, "s1", "register") is None
     (tmp_path / "receipts/s1/develop.json").write_text('{"stage": 1}')
     assert read_receipt(tmp_path, "s1", "develop") is None
+
+
+def test_a_receipt_is_json_and_its_result_waits_to_be_parsed(tmp_path: Path) -> None:
+    receipt = Receipt("develop", "s1", "abc", {}, {',\n  "result": ': "b"}, {}, {"k": {"l": "ä"}})
+    write_receipt(tmp_path, receipt)
+    path = tmp_path / "receipts/s1/develop.json"
+    assert json.loads(path.read_text())["result"] == {"k": {"l": "ä"}}
+    found = read_receipt(tmp_path, "s1", "develop")
+    assert found is not None
+    assert isinstance(found.result, JsonObject)
+    assert canonical_json(found.result) == canonical_json(receipt.result)
+    path.write_bytes(path.read_bytes().replace(b"\\u00e4", b"\\u00e5"))
+    assert read_receipt(tmp_path, "s1", "develop") is None
+
+
+def test_a_receipt_with_its_result_in_the_middle_is_read(tmp_path: Path) -> None:
+    receipt = Receipt("develop", "s1", "abc", {"x": "1"}, {"a": "b"}, {}, {"k": [1]})
+    write_receipt(tmp_path, receipt)
+    path = tmp_path / "receipts/s1/develop.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, indent=2) + "\n")
+    assert read_receipt(tmp_path, "s1", "develop") == receipt
+
+
+@pytest.mark.parametrize("text", [b"5", b"no", b"[" * 100_000])
+def test_a_result_that_is_no_object_is_our_error(text: bytes) -> None:
+    with pytest.raises(DatasetError, match="a receipt whose result is"):
+        len(JsonObject(text))

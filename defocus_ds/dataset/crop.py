@@ -17,18 +17,18 @@ from defocus_ds.dataset.checksums import SUMS_NAME, read_sums, write_sums
 from defocus_ds.dataset.cut import cut_crop
 from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
-from defocus_ds.dataset.pairs import LeftOut, built_pairs, image_hashes
+from defocus_ds.dataset.pairs import LeftOut, built_pairs, image_hashes, kept_scenes
 from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, plan_from_manifest
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import (
     MANIFEST_NAME,
-    MANIFEST_SCHEMA,
     REJECTED_NAME,
     REJECTED_SCHEMA,
     ShardWriter,
     crop_metadata,
     has_crops,
     manifest_metadata,
+    manifest_writer,
 )
 from defocus_ds.dataset.split import Splits, assign_splits
 from defocus_ds.dataset.stale import valid_rejections
@@ -114,6 +114,8 @@ def crop(
     with only_writer(root, sweep=True):
         rows = read_scenes(root / SCENES_NAME)
         pairs, left_out = built_pairs(root, rows, chosen)
+        for row in rows:  # the pairs keep the records of their level, the others are large
+            row |= dict.fromkeys(("alignment", "colour", "development"))
         decided = None if review is None else read_review(review)
         if decided is not None:
             pairs, left_out = decided.applied(pairs, left_out)
@@ -126,7 +128,7 @@ def crop(
         notes: list[str] = []
         digest = sha256_file(root / SCENES_NAME)
         before: Any = None
-        old = [str(built.pair) for built in pairs if built.radius_map is None]
+        old = [str(built.pair) for built in pairs if not built.has_radius_map]
         if manifest is not None:
             plan = plan_from_manifest(manifest, pairs, left_out, level=chosen)
             step = Steps(progress, len(plan.pairs))
@@ -137,7 +139,7 @@ def crop(
                 )
         else:
             tile = _tile_config(info, config, size, stride)
-            splits = _splits(root, rows, tile, seed, notes)
+            splits = _splits(rows, tile, seed, notes)
             step = Steps(progress, 2 * len(pairs))
             plan = plan_from_images(
                 pairs,
@@ -207,13 +209,9 @@ def _tile_config(
     return BuildConfig(tile=tile).tile
 
 
-def _splits(
-    root: Path, rows: list[dict[str, Any]], tile: TileConfig, seed: int, notes: list[str]
-) -> Splits:
+def _splits(rows: list[dict[str, Any]], tile: TileConfig, seed: int, notes: list[str]) -> Splits:
     """Splits of the scenes with a kept pair at any level: they must not depend on the level."""
-    scenes = {
-        built.pair.scene for level in BLURRED_LEVELS for built in built_pairs(root, rows, level)[0]
-    }
+    scenes = kept_scenes(rows)
     splits = assign_splits(scenes, seed=seed, test_share=tile.test_share, val_share=tile.val_share)
     if splits.forced is not None:
         notes.append(
@@ -224,23 +222,20 @@ def _splits(
 
 
 def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:
-    """Shards, manifest and rejections of a plan."""
+    """Shards, manifest and rejections of a plan; the images of one pair are held at a time."""
     about = manifest_metadata(plan.record)
-    written = []
-    with ShardWriter.opened(folder, plan.counts, crop_metadata(plan.record)) as shards:
+    with (
+        ShardWriter.opened(folder, plan.counts, crop_metadata(plan.record)) as shards,
+        manifest_writer(folder / MANIFEST_NAME, about) as manifest,
+    ):
         for planned in plan.pairs:
-            rows = []
             if planned.rows.num_rows:
                 sharp, blurred = planned.built.read()
                 for row in planned.rows.to_pylist():
                     whole, images = cut_crop(row, sharp, blurred, planned.built)
                     shards.write(whole | images)
-                    rows.append(whole | image_hashes(planned.built))
-            written.append(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
+                    manifest(whole | image_hashes(planned.built))
             step(f"cut {planned.built.pair}")
-    schema = with_metadata(MANIFEST_SCHEMA, about)
-    with table_writer(folder / MANIFEST_NAME, schema) as writer:
-        writer.write_table(pa.concat_tables(written).cast(schema))
     if all(planned.tiles is not None for planned in plan.pairs):
         schema = with_metadata(REJECTED_SCHEMA, about)
         with table_writer(folder / REJECTED_NAME, schema) as writer:

@@ -11,11 +11,28 @@ from typing import Any
 
 from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.errors import DatasetError
-from defocus_ds.frames import Level, Pair, UInt8Image
+from defocus_ds.frames import BLURRED_LEVELS, Level, Pair, UInt8Image
 from defocus_ds.stages.register.radius_map import RadiusMap
 from defocus_ds.store import inside
 
-__all__ = ["BuiltPair", "LeftOut", "built_pairs", "image_hashes"]
+__all__ = ["BuiltPair", "LeftOut", "LocalFigures", "built_pairs", "image_hashes", "kept_scenes"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFigures:
+    """What the alignment of a pair says of the places in its frame.
+
+    Attributes:
+        residual_grid: rows of x, y, dx, dy in pixels and confidence; may be empty.
+        unexplained_grid: rows of x, y in pixels and unexplained share; may be empty.
+        radius_map: blur radius every 64 px; None in datasets from before it was measured.
+        radius_grid: rows of x, y, blur radius in pixels and confidence; may be empty.
+    """
+
+    residual_grid: tuple[tuple[float, ...], ...]
+    unexplained_grid: tuple[tuple[float, ...], ...]
+    radius_map: RadiusMap | None
+    radius_grid: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +45,8 @@ class BuiltPair:
         sharp_sha256, blurred_sha256: of those files.
         size: (width, height) in pixels of both.
         valid_area: (x0, y0, x1, y1) pixels, half-open.
-        residual_grid: rows of x, y, dx, dy in pixels and confidence; may be empty.
-        unexplained_grid: rows of x, y in pixels and unexplained share; may be empty.
-        radius_map: blur radius every 64 px; None in datasets from before it was measured.
-        radius_grid: rows of x, y, blur radius in pixels and confidence; may be empty.
+        alignment: JSON of its record, checked; ten times as large when it is parsed.
+        has_radius_map: whether that has one.
         residual_px, blur_radius_px: of the pair.
     """
 
@@ -42,12 +57,14 @@ class BuiltPair:
     blurred_sha256: str
     size: tuple[int, int]
     valid_area: tuple[int, int, int, int]
-    residual_grid: tuple[tuple[float, ...], ...]
-    unexplained_grid: tuple[tuple[float, ...], ...]
-    radius_map: RadiusMap | None
-    radius_grid: tuple[tuple[float, ...], ...]
+    alignment: str
+    has_radius_map: bool
     residual_px: float
     blur_radius_px: float
+
+    def figures(self) -> LocalFigures:
+        """The alignment's figures by place, parsed anew."""
+        return _figures(str(self.pair), self.alignment, self.size)
 
     def read(self) -> tuple[UInt8Image, UInt8Image]:
         """Luma of the sharp and the blurred image, (H, W) uint8 each; hashes are checked.
@@ -100,6 +117,21 @@ def built_pairs(
     return pairs, left_out
 
 
+def kept_scenes(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The scenes with a kept pair at any level."""
+    named = {(row["scene"], row["level"]): row for row in rows}
+    pairs = (
+        (Pair(scene, level), named.get((scene, level.value)))
+        for scene, _ in named
+        for level in BLURRED_LEVELS
+    )
+    return {
+        pair.scene
+        for pair, blurred in pairs
+        if _obstacle(pair, named.get((pair.scene, Level.SHARP.value)), blurred) is None
+    }
+
+
 def image_hashes(built: BuiltPair) -> dict[str, str]:
     """The columns by which a manifest names a pair's images."""
     return {
@@ -129,8 +161,8 @@ def _built(
             f"{sharp['width']}x{sharp['height']}. Build the scene again."
         )
     x0, y0, x1, y1 = blurred["valid_area"]
-    record = json.loads(blurred["alignment"] or "{}")
-    radii = record.get("radius_map")
+    record = blurred["alignment"] or "{}"
+    figures = _figures(f"{root}: {pair}", record, size)
     return BuiltPair(
         pair,
         inside(root, sharp["image"]),
@@ -139,12 +171,21 @@ def _built(
         blurred["image_sha256"],
         size,
         (x0, y0, x1, y1),
-        tuple(_grid(f"{root}: {pair}", record, "residual_grid", 5)),
-        tuple(_grid(f"{root}: {pair}", record, "unexplained_grid", 3)),
-        None if radii is None else _radius_map(f"{root}: {pair}", radii, size),
-        tuple(_grid(f"{root}: {pair}", record, "radius_grid", 4)),
+        record,
+        figures.radius_map is not None,
         blurred["residual_px"],
         blurred["blur_radius_px"],
+    )
+
+
+def _figures(where: str, text: str, size: tuple[int, int]) -> LocalFigures:
+    record = json.loads(text)
+    radii = record.get("radius_map")
+    return LocalFigures(
+        tuple(_grid(where, record, "residual_grid", 5)),
+        tuple(_grid(where, record, "unexplained_grid", 3)),
+        None if radii is None else _radius_map(where, radii, size),
+        tuple(_grid(where, record, "radius_grid", 4)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,13 @@ def plan_from_images(
     judged: list[tuple[BuiltPair, Tiles]] = []
     for built in pairs:
         sharp, blurred = built.read()
+        figures = built.figures()
         tiles = judge(
             sharp,
             blurred,
             valid_area=built.valid_area,
-            residual_grid=np.array(built.residual_grid, np.float64).reshape(-1, 5),
-            unexplained_grid=np.array(built.unexplained_grid, np.float64).reshape(-1, 3),
+            residual_grid=np.array(figures.residual_grid, np.float64).reshape(-1, 5),
+            unexplained_grid=np.array(figures.unexplained_grid, np.float64).reshape(-1, 3),
             residual_px=built.residual_px,
             config=config,
         )
@@ -175,8 +176,7 @@ def plan_from_manifest(
     by_scene = {built.pair.scene: built for built in pairs}
     why = {item.pair.scene: "; ".join(item.reasons) for item in left_out}
     planned, problems = [], []
-    for (scene,) in distinct(table, "scene"):
-        rows = table.filter(pc.equal(table.column("scene"), scene))
+    for scene, rows in _by_scene(table):
         built = by_scene.get(scene)
         if built is None:
             problems.append(f"{scene} ({why.get(scene, 'not in the dataset')})")
@@ -194,6 +194,16 @@ def plan_from_manifest(
         if split not in SPLITS:
             raise DatasetError(f"{path}: unknown split {split!r}.")
     return CropPlan(level, tuple(planned), {}, record)
+
+
+def _by_scene(table: Any) -> Iterator[tuple[str, Any]]:
+    """Scene after scene by name, with its rows in their order; every row is looked at once."""
+    table = table.take(pc.sort_indices(table, sort_keys=[("scene", "ascending")]))
+    runs = pc.run_end_encode(table.column("scene").combine_chunks())
+    start = 0
+    for scene, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield scene, table.slice(start, end - start)
+        start = end
 
 
 def _count(wanted: int | None, passed: int) -> int:
@@ -255,12 +265,13 @@ def _radii(built: BuiltPair, xy: Any, size: int) -> tuple[Any, Any, Any]:
     Without a map, as in datasets of earlier versions, the coarse grid of the local checks gives
     the radius.  Where neither knows, it is the pair's.
     """
-    if built.radius_map is not None:
-        found = built.radius_map.over(xy, size)
+    figures = built.figures()
+    if figures.radius_map is not None:
+        found = figures.radius_map.over(xy, size)
         known = found.confidence > 0
         radius = np.where(known, found.radius_px, built.blur_radius_px)
         return radius, found.confidence, found.spread_px
-    nodes = np.array(built.radius_grid, np.float64).reshape(-1, 4)
+    nodes = np.array(figures.radius_grid, np.float64).reshape(-1, 4)
     radius = local_value(nodes, xy + (size - 1) / 2, fallback=built.blur_radius_px)
     unknown = np.full(len(xy), np.nan)
     return radius, unknown, unknown

@@ -26,6 +26,7 @@ from defocus_ds.dataset.shards import (
     crop_record,
     find_shards,
     manifest_metadata,
+    manifest_writer,
     shard_files,
 )
 from defocus_ds.dataset.split import SPLITS
@@ -42,7 +43,6 @@ from defocus_ds.wording import command_line
 
 __all__ = ["LevelCrops", "add_row", "write_level"]
 
-_MANIFEST_ROWS = 4096
 _SHARED = [name for name in MANIFEST_SCHEMA.names if name in CROP_SCHEMA.names and name != "split"]
 
 
@@ -97,11 +97,9 @@ def write_level(
         counts[splits[scene]] += crops
     ordered = {split: counts[split] for split in SPLITS if counts[split]}
     record = item.record | {"splits": splits_digest}
-    schema = with_metadata(MANIFEST_SCHEMA, manifest_metadata(record))
-    pending: list[dict[str, Any]] = []
     with (
         ShardWriter.opened(folder, ordered, crop_metadata(record)) as shards,
-        table_writer(folder / MANIFEST_NAME, schema) as manifest,
+        manifest_writer(folder / MANIFEST_NAME, manifest_metadata(record)) as manifest,
     ):
         for row in _rows(item.folder, item.record):
             scene = row["scene"]
@@ -113,13 +111,8 @@ def write_level(
             add_row(seen[scene], row)
             row["split"] = splits[scene]
             shards.write(row)
-            whole = {name: row[name] for name in MANIFEST_SCHEMA.names if name in row}
-            pending.append(whole | item.images[scene])
-            if len(pending) == _MANIFEST_ROWS:
-                manifest.write_table(pa.Table.from_pylist(pending, schema=schema))
-                pending = []
+            manifest(row | item.images[scene])
             step(f"{item.level.value} {scene}")
-        manifest.write_table(pa.Table.from_pylist(pending, schema=schema))
         for scene, digest in seen.items():
             if left[scene] or digest.hexdigest() != item.digests[scene]:
                 raise _other_rows(item, scene)

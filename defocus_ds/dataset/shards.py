@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +33,18 @@ __all__ = [
     "has_crops",
     "level_folder",
     "manifest_metadata",
+    "manifest_writer",
     "refuse_other_folder",
     "shard_counts",
     "shard_files",
+    "spread",
 ]
 
 CROP_FORMAT = 1
 MANIFEST_NAME = "manifest.parquet"
 REJECTED_NAME = "rejected.parquet"
 SHARD_ROWS = 4096
+_MANIFEST_ROWS = 4096
 # one random access reads one row group: about 0.7 MB of 128 x 128 pairs
 GROUP_ROWS = 32
 _NAME = re.compile(r"(train|val|test)-(\d{5})-of-(\d{5})\.parquet")
@@ -168,8 +171,40 @@ def shard_counts(rows: int) -> list[int]:
     >>> shard_counts(9000)
     [3000, 3000, 3000]
     """
-    shards = -(-rows // SHARD_ROWS)
+    return spread(rows, -(-rows // SHARD_ROWS))
+
+
+def spread(rows: int, shards: int) -> list[int]:
+    """Rows of each of so many shards.
+
+    >>> spread(8, 3)
+    [2, 3, 3]
+    """
     return [rows * (i + 1) // shards - rows * i // shards for i in range(shards)]
+
+
+@contextmanager
+def manifest_writer(
+    path: Path, metadata: Mapping[str, str]
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What takes the rows of a manifest one after another; a few thousand wait in memory.
+
+    Args:
+        path: file to write; the caller makes it appear whole.
+        metadata: from `manifest_metadata`.
+    """
+    schema = with_metadata(MANIFEST_SCHEMA, metadata)
+    pending: list[dict[str, Any]] = []
+    with table_writer(path, schema) as writer:
+
+        def write(row: dict[str, Any]) -> None:
+            pending.append({name: row[name] for name in schema.names})
+            if len(pending) == _MANIFEST_ROWS:
+                writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+                pending.clear()
+
+        yield write
+        writer.write_table(pa.Table.from_pylist(pending, schema=schema))
 
 
 def crop_metadata(record: Mapping[str, Any]) -> dict[str, str]:

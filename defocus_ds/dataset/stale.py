@@ -16,7 +16,7 @@ from defocus_ds.dataset.shards import (
     crop_record,
     has_crops,
 )
-from defocus_ds.dataset.tables import distinct, read_table
+from defocus_ds.dataset.tables import distinct, open_table, read_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.store import sha256_file
@@ -31,8 +31,8 @@ def stale_levels(dataset: Path) -> list[str]:
         dataset: folder that `build` made; it need not hold crops.
 
     Returns:
-        Names, in the order of the levels.  A level whose manifest or whose scenes.parquet cannot
-        be read counts as stale.
+        Names, in the order of the levels.  A level whose manifest cannot be opened, or, if it is
+        of another build, cannot be compared with scenes.parquet, counts as stale.
     """
     scenes = dataset / SCENES_NAME
     digest = sha256_file(scenes) if scenes.is_file() else None
@@ -101,8 +101,13 @@ def valid_rejections(folder: Path, manifest: Path, digest: str) -> Any:
 
 
 def _is_current(dataset: Path, level: Level, folder: Path, digest: str | None) -> bool:
+    path = folder / MANIFEST_NAME
     try:
-        manifest = read_table(folder / MANIFEST_NAME, MANIFEST_SCHEMA)
+        with open_table(path, MANIFEST_SCHEMA) as file:
+            record = crop_record(path, file.schema_arrow.metadata)
+        if record.get("dataset_digest") == digest:
+            return True
+        manifest = read_table(path, MANIFEST_SCHEMA)
         pairs, _ = built_pairs(dataset, read_scenes(dataset / SCENES_NAME), level)
         by_scene = {built.pair.scene: built for built in pairs}
         return earlier_build(folder, manifest, by_scene, digest) is None

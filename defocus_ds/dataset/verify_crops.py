@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,13 @@ class CropChecker:
         self._left_out: dict[str, LeftOut] = {}
         self._images: tuple[str, UInt8Image, UInt8Image] | None = None
         self._unreadable: set[str] = set()
-        self._places: set[tuple[str, int, int]] = set()
+        self._places = _Places()
         self._stale = False
 
     def check_level(self, folder: Path, shards: Mapping[str, list[Shard]]) -> None:
         """Check one level's folder: names, schemas, rows and pixels."""
         level = next((level for level in BLURRED_LEVELS if level.value == folder.name), None)
-        self._places = set()
+        self._places = _Places()
         self._pairs, self._left_out, self._images = {}, {}, None
         if self._rows is not None and level is not None:
             try:
@@ -219,7 +220,7 @@ class CropChecker:
 
     def _check_row(self, name: str, number: int, row: dict[str, Any], shard: Shard) -> None:
         where = f"row {number}"
-        scene, place = row["scene"], (row["scene"], row["x"], row["y"])
+        scene, x, y = row["scene"], row["x"], row["y"]
         self._findings.checked["crops"] += 1
         self.seen.setdefault(scene, {}).setdefault(row["split"], name)
         folder = shard.path.parent.name
@@ -229,9 +230,9 @@ class CropChecker:
                 self._findings.add(name, f"{where}: {column} {expected!r}", repr(row[column]))
         if row["split"] not in SPLITS:
             return
-        if place in self._places:
-            self._findings.add(name, f"{where}: a crop of its own", f"{place} for the second time")
-        self._places.add(place)
+        if not self._places.add(scene, x, y):
+            found = f"{(scene, x, y)} for the second time"
+            self._findings.add(name, f"{where}: a crop of its own", found)
         for column in (*_MEASURED, *(name for name in _NULLABLE if row[name] is not None)):
             value = row[column]
             if not (value is not None and math.isfinite(value) and value >= 0):
@@ -295,3 +296,22 @@ class CropChecker:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
+
+
+class _Places:
+    """Where a level's crops lie: a set for the scene at hand, 8 bytes a crop for the others."""
+
+    def __init__(self) -> None:
+        self._scene: str | None = None
+        self._here: set[int] = set()
+        self._others: dict[str, array[int]] = {}
+
+    def add(self, scene: str, x: int, y: int) -> bool:
+        """Remember a place; False where it was known."""
+        if scene != self._scene:
+            if self._scene is not None:
+                self._others[self._scene] = array("q", self._here)
+            self._scene, self._here = scene, set(self._others.pop(scene, ()))
+        before = len(self._here)
+        self._here.add((x << 32) + (y & 0xFFFFFFFF))  # both are 32 bits with sign
+        return len(self._here) > before

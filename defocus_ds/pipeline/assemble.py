@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Container, Mapping, Sequence
@@ -13,10 +14,20 @@ from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.folders import sweep_dataset
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Bracket, Level
-from defocus_ds.pipeline.plan import STAGES, current_versions
-from defocus_ds.store import read_receipt, sha256_file, write_json
+from defocus_ds.pipeline.plan import STAGES, chain_digest, current_versions, outputs_hold
+from defocus_ds.store import (
+    Receipt,
+    read_receipt,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_receipt,
+)
 
 __all__ = ["assemble"]
+
+_WHOLE = "."  # what the receipt of the whole dataset has for a scene; no scene can be called so
+_REPORTED = ("scene", "level", "verdict", "reasons")
 
 
 def assemble(
@@ -31,6 +42,8 @@ def assemble(
 ) -> list[dict[str, Any]]:
     """Write the dataset's own files; remove images that no row names and work that is done.
 
+    Where nothing they are made of has changed since they were written, they are left alone.
+
     Args:
         brackets: every scene of the shoot, with every capture, skipped ones too.
         failures: scene -> the error that stopped it.
@@ -38,23 +51,31 @@ def assemble(
         left_out: (where, why) of what the scan could not use.
 
     Returns:
-        The rows of scenes.parquet.
+        Scene, level, verdict and reasons of every row of scenes.parquet.
     """
-    from defocus_ds.dataset.checksums import read_sums, write_sums
-    from defocus_ds.dataset.manifest import FORMAT, write_scenes
+    from defocus_ds.dataset.checksums import SUMS_NAME, list_files, read_sums, write_sums
+    from defocus_ds.dataset.manifest import FORMAT, INFO_NAME, SCENES_NAME, write_scenes
 
+    basis = _basis(dataset, brackets, shoot, config, failures, skipped, left_out)
+    before = read_receipt(dataset, _WHOLE, "assemble")
+    if (
+        before
+        and before.inputs == basis | _listing(list_files(dataset))
+        and outputs_hold(before, dataset)
+    ):
+        return list(before.result["rows"])
     rows: list[dict[str, Any]] = []
     for bracket in brackets:
         rows += _scene_rows(dataset, bracket, shoot, config, failures, skipped)
     _remove_unnamed(dataset, {row["image"] for row in rows})
     _clear_work(dataset, failures)
-    write_scenes(dataset / "scenes.parquet", rows)
+    write_scenes(dataset / SCENES_NAME, rows)
     versions: dict[str, str] = {}
     for stage in (*STAGES[config.preset], "assemble"):
         versions |= current_versions(stage)
     pairs = [row for row in rows if row["level"] != Level.SHARP]
     write_json(
-        dataset / "dataset.json",
+        dataset / INFO_NAME,
         {
             "format": FORMAT,
             "preset": config.preset,
@@ -68,14 +89,59 @@ def assemble(
                 for verdict in ("keep", "reject", "failed")
             },
             "left_out": [{"where": where, "why": why} for where, why in left_out],
-            "digest": sha256_file(dataset / "scenes.parquet"),
+            "digest": sha256_file(dataset / SCENES_NAME),
         },
     )
     known = {row["image"]: row["image_sha256"] for row in rows if row["image"] is not None}
     with suppress(DatasetError):  # crops are not this build's: what was signed stays signed
         known |= {k: v for k, v in read_sums(dataset).items() if k.startswith("crops/")}
     write_sums(dataset, known)
-    return rows
+    short = [{name: row[name] for name in _REPORTED} for row in rows]
+    names = (SCENES_NAME, INFO_NAME, SUMS_NAME)
+    write_receipt(
+        dataset,
+        Receipt(
+            stage="assemble",
+            scene=_WHOLE,
+            config_digest=config.digest(),
+            versions=versions,
+            inputs=basis | _listing(list_files(dataset)),
+            outputs={name: sha256_file(dataset / name) for name in names},
+            result={"rows": short},
+            written_ns={name: (dataset / name).stat().st_mtime_ns for name in names},
+        ),
+    )
+    return short
+
+
+def _basis(
+    dataset: Path,
+    brackets: Sequence[Bracket],
+    shoot: Path,
+    config: BuildConfig,
+    failures: Mapping[str, str],
+    skipped: Mapping[tuple[str, Level], str],
+    left_out: Sequence[tuple[str, str]],
+) -> dict[str, str]:
+    """Digest of all that the dataset's own files say; the last receipt stands for its scene."""
+    stages = STAGES[config.preset]
+    digest = hashlib.sha256()
+    versions = [current_versions(stage) for stage in (*stages, "assemble")]
+    for part in (config.digest(), versions, sorted(skipped.items()), left_out):
+        digest.update(repr(part).encode())
+    for bracket in brackets:
+        receipt = read_receipt(dataset, bracket.scene, stages[-1])
+        done = receipt and chain_digest(receipt)
+        digest.update(repr((bracket.scene, done, failures.get(bracket.scene))).encode())
+        for capture in bracket:
+            source = capture.path.relative_to(shoot).as_posix()
+            digest.update(repr((capture.level, capture.offset, source, capture.info)).encode())
+    return {"rows": digest.hexdigest()}
+
+
+def _listing(names: Sequence[str]) -> dict[str, str]:
+    """Digest of the names that SHA256SUMS has: a file that came or went is seen."""
+    return {"files": sha256_bytes("\n".join(names).encode())}
 
 
 def _scene_rows(

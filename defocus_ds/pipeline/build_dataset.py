@@ -132,7 +132,8 @@ def build(
             if on_plan:
                 on_plan(config, plans)
         run.do(plans)
-        run.check()
+        if any(plan.todo for plan in plans):
+            run.check()
         rows = assemble(
             dataset,
             list(found.brackets),
@@ -194,8 +195,7 @@ class _Run:
         """Scenes that failed before and would fail again: nothing about them has changed."""
         for scene, bracket in self.brackets.items():
             failure = read_failure(self.dataset, scene)
-            basis = failure_basis(bracket, self.shoot, self.config)
-            if failure and failure["basis"] == basis:
+            if failure and failure["basis"] == failure_basis(bracket, self.shoot, self.config):
                 self.failures[scene] = failure["error"]
 
     def plans(self) -> list[ScenePlan]:

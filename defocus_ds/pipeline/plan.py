@@ -13,7 +13,7 @@ from typing import Any
 
 from defocus_ds.config import BuildConfig
 from defocus_ds.frames import Bracket, Pair
-from defocus_ds.store import Receipt, inside, sha256_bytes, sha256_file
+from defocus_ds.store import Receipt, canonical_json, inside, sha256_file
 
 __all__ = [
     "STAGES",
@@ -23,6 +23,7 @@ __all__ = [
     "current_versions",
     "doubted_by",
     "file_stamps",
+    "outputs_hold",
     "pair_seed",
     "plan_scene",
     "stage_config_digest",
@@ -90,13 +91,29 @@ def plan_scene(
     """
     stages = STAGES[config.preset]
     stale, why = _first_stale(bracket, receipts, config, shoot)
-    if stale == len(stages) and _outputs_hold(receipts[stages[-1]], dataset):
+    if stale == len(stages) and outputs_hold(receipts[stages[-1]], dataset):
         return ScenePlan(bracket.scene, ())
     for index, stage in enumerate(stages[:stale]):  # work files are gone once it is rendered
-        if not _outputs_hold(receipts[stage], dataset):
+        if not outputs_hold(receipts[stage], dataset):
             lost = f"files of {stage} are missing or changed"
             return ScenePlan(bracket.scene, stages[index:], why or lost)
     return ScenePlan(bracket.scene, stages[stale:], why)
+
+
+def outputs_hold(receipt: Receipt | None, dataset: Path) -> bool:
+    """Whether a receipt's files are there as it left them: by size and time, or else by hash."""
+    if receipt is None:
+        return False
+    for name, digest in receipt.outputs.items():
+        path = inside(dataset, name)
+        if not path.is_file():
+            return False
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        untouched = stamp == (receipt.written_ns.get(name), receipt.sizes.get(name))
+        if not untouched and sha256_file(path) != digest:
+            return False
+    return True
 
 
 def colour_first(config: BuildConfig) -> bool:
@@ -118,10 +135,14 @@ def file_stamps(bracket: Bracket, shoot: Path) -> dict[str, str]:
 def chain_digest(receipt: Receipt) -> str:
     """SHA-256 of what later stages depend on; file stamps are left out of it."""
     inputs = {} if receipt.stage == "ingest" else receipt.inputs
-    parts = [inputs, receipt.config_digest, receipt.versions, receipt.outputs, receipt.result]
-    return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+    parts = [inputs, receipt.config_digest, receipt.versions, receipt.outputs]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True)[:-1].encode() + b", ")
+    digest.update(canonical_json(receipt.result))
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
+@cache
 def stage_config_digest(config: BuildConfig, stage: str) -> str:
     """Digest of the configuration sections that the stage reads."""
     return config.digest(*_SECTIONS[stage])
@@ -184,18 +205,3 @@ def _why_stale(
     if receipt.versions != current_versions(stage):
         return f"library versions of {stage} changed"
     return ""
-
-
-def _outputs_hold(receipt: Receipt | None, dataset: Path) -> bool:
-    if receipt is None:
-        return False
-    for name, digest in receipt.outputs.items():
-        path = inside(dataset, name)
-        if not path.is_file():
-            return False
-        stat = path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        untouched = stamp == (receipt.written_ns.get(name), receipt.sizes.get(name))
-        if not untouched and sha256_file(path) != digest:
-            return False
-    return True

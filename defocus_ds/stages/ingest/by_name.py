@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from defocus_ds.frames import Complaint, Level
@@ -38,11 +39,11 @@ def group_by_name(found: Sequence[Found], *, root_name: str) -> tuple[Grouping, 
     groups: list[Group] = []
     leftover: list[tuple[str, Member]] = []
     complaints: list[Complaint] = []
-    twice = {key[:2] for key in sets if sum(key[:2] == other[:2] for other in sets) > 1}
+    shared = Counter(key[:2] for key in sets)
     for (folder, name, rest), members in sets.items():
         shown = next((n for _, level, n in members if level is Level.SHARP), members[0][2])
         plain = shown or (root_name if folder == "." else folder)
-        scene = scene_name(plain + rest if (folder, name) in twice else plain)
+        scene = scene_name(plain + rest if shared[folder, name] > 1 else plain)
         problem = _name_problem(scene, members)
         if problem is None:
             by_level = {level: item for item, level, _ in members}
