@@ -33,7 +33,7 @@ _MAX_GROUP_BYTES = 1 << 30
 _MAX_LIST_ITEMS = 50_000_000
 _MAX_THRIFT_BYTES = 1 << 28
 _MAX_THRIFT_ITEMS = 10_000_000
-_MAX_COPIED = 1 << 28
+_MAX_COPIED = 1 << 26
 _FEW_ROWS, _FEW_BYTES = 64, 1 << 20
 # rows decoded before their size is looked at
 _BATCH_ROWS = 4096
