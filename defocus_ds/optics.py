@@ -50,6 +50,12 @@ def to_linear(values: npt.NDArray[Any], transfer: Transfer = Transfer.SRGB) -> F
     Returns:
         float32 of the same shape, in [0, 1] for values in range.
     """
+    if values.dtype == np.uint8 and values.size:
+        import cv2
+
+        table = _integer_table(1, transfer)
+        flat = cv2.LUT(np.ascontiguousarray(values).reshape(-1), table)
+        return np.asarray(flat, np.float32).reshape(values.shape)
     if values.dtype in (np.uint8, np.uint16):
         return np.asarray(_integer_table(values.dtype.itemsize, transfer)[values])
     return _decode(values.astype(np.float32, copy=False), transfer)

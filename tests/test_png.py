@@ -171,3 +171,10 @@ def test_files_of_other_encoders_are_left_to_a_whole_decoder(tmp_path: Path) -> 
 def test_other_pixels_are_refused(pixels: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match="PNG: "):
         png.encode(pixels)
+
+
+@pytest.mark.parametrize("shape", [(63, 65), (64, 64), (129, 5), (65, 4096), (66, 4097)])
+def test_lines_undone_side_by_side_and_one_by_one_are_the_same(shape: tuple[int, int]) -> None:
+    """64 lines at once where they are narrow; the last ones may be fewer."""
+    for name, image in contents(shape).items():
+        assert np.array_equal(png.decode(png.encode(image)), image), name

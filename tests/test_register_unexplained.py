@@ -15,7 +15,7 @@ from defocus_ds.config import RegisterConfig, TileConfig
 from defocus_ds.frames import Reject
 from defocus_ds.optics import blur_disk, to_encoded
 from defocus_ds.stages.register import Alignment, register
-from defocus_ds.stages.register.unexplained import unexplained_share
+from defocus_ds.stages.register.unexplained import _moments, _noise, unexplained_share
 from defocus_ds.stages.tile import CODES, Tiles, judge, luma, positions
 
 UInt8 = npt.NDArray[np.uint8]
@@ -212,3 +212,26 @@ def test_a_pair_of_which_most_cells_run_off_is_rejected(kind: str) -> None:
     found = register(pair(SMALL).sharp, blurred, config=QUICK)
     assert isinstance(found.verdict, Reject)
     assert any(reason.split(":")[0] in ("unexplained", "ncc") for reason in found.verdict.reasons)
+
+
+def test_sums_over_windows_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(5)
+    model, seen = rng.random((2, 40, 50), np.float32)
+    corner = np.array([[0, 0], [34, 24], [7, 11]])
+    found = _moments(model, seen, corner, 16)
+    for index, (x, y) in enumerate(corner):
+        one, two = (p[y : y + 16, x : x + 16].astype(np.float64) * 255 for p in (model, seen))
+        product = ((one - one.mean()) * (two - two.mean())).mean()
+        expected = one.var(), two.var(), product
+        assert [values[index] for values in found] == pytest.approx(expected, rel=1e-9)
+
+
+def test_noise_is_the_mean_response_of_immerkaers_mask() -> None:
+    rng = np.random.default_rng(6)
+    image = rng.integers(100, 110, (60, 70)).astype(np.uint8)
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(image, cv2.CV_32F, mask))
+    corner = np.array([[0, 0], [38, 28], [5, 9]], np.int32)
+    means = np.array([response[y : y + 32, x : x + 32].mean() for x, y in corner])
+    expected = 4 * (np.sqrt(np.pi / 2) / 6 * means / 4) ** 2
+    assert _noise(image, corner, 32, 4) == pytest.approx(expected, rel=1e-6)

@@ -33,6 +33,8 @@ _MAX_GROUP_BYTES = 1 << 30
 _MAX_LIST_ITEMS = 50_000_000
 _MAX_THRIFT_BYTES = 1 << 28
 _MAX_THRIFT_ITEMS = 10_000_000
+_MAX_COPIED = 1 << 26
+_FEW_ROWS, _FEW_BYTES = 64, 1 << 20
 # rows decoded before their size is looked at
 _BATCH_ROWS = 4096
 _TEXT_BYTES = 1 << 16
@@ -114,9 +116,13 @@ def open_table(path: Path | str, schema: Any) -> Any:
             metadata, found = file.metadata, file.schema_arrow
         _check_schema(path, found, schema)
         _check_size(path, metadata)
-        leaves = map(metadata.schema.column, range(metadata.num_columns))
-        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        leaves = enumerate(map(metadata.schema.column, range(metadata.num_columns)))
         # a text that is stored once for a million rows must not be copied a million times
+        texts = [
+            leaf.path
+            for index, leaf in leaves
+            if leaf.physical_type == "BYTE_ARRAY" and not _stays_small(metadata, index)
+        ]
         return pq.ParquetFile(source, metadata=metadata, read_dictionary=texts, **limits)
     except Exception as error:
         _raise_unless_damage(error, path)
@@ -200,6 +206,19 @@ def _leaves(field: Any) -> list[str]:
     return [field.name]
 
 
+def _stays_small(metadata: Any, index: int) -> bool:
+    """Whether a column, even with each of its values in every row, is no larger than `_MAX_COPIED`.
+
+    Known only where it is stored as it is: what is compressed may hold more than the file says.
+    """
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        column = group.column(index)
+        most = min(group.num_rows, _BATCH_ROWS) * column.total_compressed_size
+        if column.compression != "UNCOMPRESSED" or most > _MAX_COPIED:
+            return False
+    return True
+
+
 def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
     """Bytes that an array takes once its texts are spelled out; each is held to its limit."""
     if pa.types.is_struct(array.type):
@@ -207,12 +226,18 @@ def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
         return sum(_decoded_bytes(part, child.name, where) for child, part in parts)
     if pa.types.is_list(array.type):
         return int(array.nbytes) + _decoded_bytes(array.flatten(), leaf, where)
-    if not pa.types.is_dictionary(array.type):
+    texts = array.dictionary if pa.types.is_dictionary(array.type) else array
+    if not pa.types.is_binary(texts.type) and not pa.types.is_string(texts.type):
         return int(array.nbytes)
-    lengths = pc.binary_length(array.dictionary)
+    most = texts.nbytes * (len(array) if texts is not array else 1)
+    if len(array) <= _FEW_ROWS and most <= _FEW_BYTES and texts.nbytes <= text_limit(leaf):
+        return int(most)  # the exact sum takes longer than the texts
+    lengths = pc.binary_length(texts)
     longest = pc.max(lengths).as_py() or 0
     if longest > (limit := text_limit(leaf)):
         raise DatasetError(f"{where}: a text of {longest} bytes, limit {limit}.")
+    if texts is array:
+        return int(array.nbytes)
     return 4 * len(array) + (pc.sum(lengths.take(array.indices)).as_py() or 0)
 
 

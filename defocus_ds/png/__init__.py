@@ -10,12 +10,12 @@ import struct
 import zlib
 from typing import Any
 
-import numba
 import numpy as np
 
 from defocus_ds.errors import InputError
 from defocus_ds.frames import UInt8Image
 from defocus_ds.png.pack import bound, pack
+from defocus_ds.png.paeth import apply_paeth, undo_paeth
 from defocus_ds.png.unpack import LITERALS_ONLY, unpack
 
 __all__ = ["decode", "encode"]
@@ -24,7 +24,6 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _HEADER = len(_SIGNATURE) + 8 + 13 + 4
 _ZLIB = b"\x78\x01"  # a window of 32 KB, the fastest level
-_PAETH = 4
 _COLOURS = {1: 0, 3: 2}
 _MAX_IDAT = 2**31 - 1
 
@@ -43,7 +42,7 @@ def encode(pixels: UInt8Image) -> bytes:
         raise InputError(f"PNG: no pixels in {image.shape}.")
     height, width = image.shape[:2]
     filtered = np.empty((height, width * channels + 1), np.uint8)
-    _filter(image.reshape(height, width * channels), channels, filtered)
+    apply_paeth(image.reshape(height, width * channels), channels, filtered)
     packed = np.empty(bound(filtered.size), np.uint32)
     length = pack(filtered.reshape(-1), packed)
     stream = packed.astype("<u4", copy=False).view(np.uint8)[:length].data
@@ -87,7 +86,7 @@ def decode(data: bytes) -> UInt8Image | None:
     if zlib.adler32(filtered.data) != struct.unpack_from(">I", data, stop - 4)[0]:
         return None
     image = np.empty((height, width * channels), np.uint8)
-    if not _unfilter(filtered, channels, image):
+    if not undo_paeth(filtered, channels, image):
         return None
     return image.reshape(height, width, 3) if channels == 3 else image
 
@@ -104,57 +103,3 @@ def _is_sound(data: bytes, start: int, stop: int) -> bool:
     """Whether the CRC after a chunk's name and content is theirs."""
     stated: int = struct.unpack_from(">I", data, stop)[0]
     return zlib.crc32(memoryview(data)[start:stop]) == stated
-
-
-@numba.njit(cache=True, nogil=True)
-def _filter(image: Any, step: Any, out: Any) -> None:
-    """Differences to Paeth's prediction, after the byte that names the filter of each line."""
-    width = image.shape[1]
-    for y in range(image.shape[0]):
-        out[y, 0] = _PAETH
-        for x in range(min(step, width)):
-            out[y, x + 1] = image[y, x] - (image[y - 1, x] if y else np.uint8(0))
-        if y == 0:  # nothing above: the left one is the prediction
-            for x in range(step, width):
-                out[y, x + 1] = image[y, x] - image[y, x - step]
-            continue
-        left, above, corner = image[y, : width - step], image[y - 1, step:], image[y - 1]
-        line, to = image[y, step:], out[y, step + 1 :]
-        for x in range(width - step):
-            near = _paeth(np.int16(left[x]), np.int16(above[x]), np.int16(corner[x]))
-            to[x] = line[x] - near
-
-
-@numba.njit(cache=True, nogil=True)
-def _unfilter(filtered: Any, step: Any, image: Any) -> Any:
-    """The inverse of `_filter`; False where another filter is named."""
-    none = np.zeros(image.shape[1], np.uint8)
-    for y in range(image.shape[0]):
-        if filtered[y, 0] != _PAETH:
-            return False
-        above = image[y - 1] if y else none
-        if step == 1:
-            _unfilter_line(filtered[y, 1:], above, image[y])
-        else:
-            for c in range(step):
-                _unfilter_line(filtered[y, 1 + c :: step], above[c::step], image[y, c::step])
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
-def _unfilter_line(line: Any, above: Any, to: Any) -> None:
-    left, corner = np.int32(0), np.int32(0)
-    for x in range(line.size):
-        up = np.int32(above[x])
-        left = (np.int32(line[x]) + _paeth(left, up, corner)) & np.int32(255)
-        to[x] = left
-        corner = up
-
-
-@numba.njit(cache=True, nogil=True)
-def _paeth(left: Any, above: Any, corner: Any) -> Any:
-    """Of three neighbours the one nearest to left + above - corner (Paeth 1991)."""
-    a, b = above - corner, left - corner
-    to_left, to_above, to_corner = abs(a), abs(b), abs(a + b)
-    rest = above if to_above <= to_corner else corner
-    return left if to_left <= to_above and to_left <= to_corner else rest

@@ -7,7 +7,16 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["END", "LENGTHS_ORDER", "LONGEST", "SYMBOLS", "canonical_codes", "code_lengths"]
+__all__ = [
+    "END",
+    "LENGTHS_ORDER",
+    "LONGEST",
+    "SYMBOLS",
+    "by_length",
+    "canonical_codes",
+    "code_lengths",
+    "next_code",
+]
 
 LONGEST = 12  # bits of the longest code: the decoder's table has 2^12 entries
 END = 256  # the symbol after the last literal of a block
@@ -75,16 +84,42 @@ def code_lengths(weights: Any, limit: Any, lengths: Any) -> None:
 @numba.njit(cache=True, nogil=True)
 def canonical_codes(lengths: Any, codes: Any) -> None:
     """Canonical codes, first bit lowest."""
-    code = 0
+    order, of_length = by_length(lengths)
+    code, k = 0, 0
+    for length in range(1, of_length.size):
+        for _ in range(of_length[length]):
+            codes[order[k]] = code
+            code = next_code(code, length)
+            k += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def by_length(lengths: Any) -> Any:
+    """The symbols that have a code, shortest first, and how many there are of each length."""
+    of_length = np.zeros(16, np.int64)
+    for length in lengths:
+        of_length[length] += 1
+    of_length[0] = 0
+    start = np.zeros(17, np.int64)
     for length in range(1, 16):
-        code <<= 1
-        for symbol in range(lengths.size):
-            if lengths[symbol] == length:
-                turned = 0
-                for bit in range(length):
-                    turned |= ((code >> bit) & 1) << (length - 1 - bit)
-                codes[symbol] = turned
-                code += 1
+        start[length + 1] = start[length] + of_length[length]
+    order = np.zeros(lengths.size, np.int64)
+    for symbol in range(lengths.size):
+        length = lengths[symbol]
+        if length > 0:
+            order[start[length]] = symbol
+            start[length] += 1
+    return order, of_length
+
+
+@numba.njit(cache=True, nogil=True)
+def next_code(code: Any, length: Any) -> Any:
+    """The code after one of ``length`` bits; first bit lowest, so it carries downwards."""
+    bit = 1 << (length - 1)
+    while code & bit:
+        code ^= bit
+        bit >>= 1
+    return code | bit
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,12 +7,21 @@ from typing import Any
 import numba
 import numpy as np
 
-from defocus_ds.png.huffman import END, LENGTHS_ORDER, LONGEST, SYMBOLS, canonical_codes
+from defocus_ds.png.huffman import (
+    END,
+    LENGTHS_ORDER,
+    LONGEST,
+    SYMBOLS,
+    by_length,
+    next_code,
+)
 
 __all__ = ["LITERALS_ONLY", "unpack"]
 
 LITERALS_ONLY = 0  # status of `unpack`: all there
 _OTHER = 1  # a match, a stored block, a long code, bytes after the end, or damage
+_WIDE = 10  # bits looked up at once; with more the table costs a crop more than it saves
+_LOOK_UPS = 5  # of these that a window of 57 bits holds
 
 
 @numba.njit(cache=True, nogil=True)
@@ -26,12 +35,10 @@ def unpack(data: Any, size: Any, out: Any) -> Any:
         out: (M,) uint8; its content means nothing unless the status is `LITERALS_ONLY`.
     """
     table = np.zeros(1 << LONGEST, np.uint16)
+    several = np.zeros(1 << _WIDE, np.uint32)
     lengths = np.zeros(SYMBOLS + 31 + 32 + 138, np.int64)
-    mask = np.uint64((1 << LONGEST) - 1)
-    four, fifteen = np.uint64(4), np.uint64(15)
     end = np.uint64(8 * size)
-    at = np.uint64(0)
-    done = 0
+    at, done = np.uint64(0), np.uint64(0)
     last = False
     while not last:
         if at >= end:
@@ -40,35 +47,53 @@ def unpack(data: Any, size: Any, out: Any) -> Any:
         last = bool(head & np.uint64(1))
         if (head >> np.uint64(1)) & np.uint64(3) != np.uint64(2):
             return _OTHER
-        at = _read_lengths(data, at + np.uint64(3), end, lengths, table)
+        at = _read_lengths(data, at + np.uint64(3), end, lengths)
         if at == 0 or not _fill(lengths[:SYMBOLS], table):
             return _OTHER
-        while True:  # four codes of at most 12 bits fit into a window of 57
-            if at >= end:
-                return _OTHER
-            held = _window(data, at)
-            one = np.uint64(table[held & mask])
-            held >>= one & fifteen
-            two = np.uint64(table[held & mask])
-            held >>= two & fifteen
-            three = np.uint64(table[held & mask])
-            held >>= three & fifteen
-            fourth = np.uint64(table[held & mask])
-            if done + 4 <= out.size and max(max(one, two), max(three, fourth)) < END << 4:
-                out[done], out[done + 1] = one >> four, two >> four
-                out[done + 2], out[done + 3] = three >> four, fourth >> four
-                at += (one & fifteen) + (two & fifteen) + (three & fifteen) + (fourth & fifteen)
-                done += 4
-                continue
-            at += one & fifteen
-            if one >> four == END:
-                break
-            if done == out.size:
-                return _OTHER
-            out[done] = one >> four
-            done += 1
+        _join(table, several)
+        at, done = _read_literals(data, at, end, table, several, out, done)
+        if at == 0:
+            return _OTHER
     ended = done == out.size and (at + np.uint64(7)) >> np.uint64(3) == np.uint64(size)
     return LITERALS_ONLY if ended else _OTHER
+
+
+@numba.njit(cache=True, nogil=True)
+def _read_literals(
+    data: Any, at: Any, end: Any, table: Any, several: Any, out: Any, done: Any
+) -> Any:
+    """The literals of a block; the bit after its end, 0 if it has none, and how many are done.
+
+    Indices are unsigned all along: signed ones would be looked at for being negative.
+    """
+    mask, most = np.uint64(several.size - 1), np.uint64(table.size - 1)
+    four, eight, fifteen = np.uint64(4), np.uint64(8), np.uint64(15)
+    room = np.uint64(out.size)
+    while True:
+        count = np.uint64(1)
+        while count > 0 and at < end and done + fifteen <= room:
+            held = _window(data, at)
+            for _ in range(_LOOK_UPS):
+                entry = np.uint64(several[held & mask])
+                out[done] = entry >> eight
+                out[done + np.uint64(1)] = entry >> np.uint64(16)
+                out[done + np.uint64(2)] = entry >> np.uint64(24)
+                length, count = entry & fifteen, (entry >> four) & fifteen
+                held >>= length
+                at += length
+                done += count
+                if count == 0:
+                    break
+        if at >= end:
+            return np.uint64(0), done
+        one = np.uint64(table[_window(data, at) & most])
+        at += one & fifteen
+        if one >> four == END:
+            return at, done
+        if done == room:
+            return np.uint64(0), done
+        out[done] = one >> four
+        done += np.uint64(1)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -81,10 +106,10 @@ def _window(data: Any, at: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _read_lengths(data: Any, at: Any, end: Any, lengths: Any, table: Any) -> Any:
+def _read_lengths(data: Any, at: Any, end: Any, lengths: Any) -> Any:
     """The code lengths of a block from bit ``at`` on; the bit after them.
 
-    0 where they are not such as `pack` writes.  ``table`` is written over.
+    0 where they are not such as `pack` writes.
     """
     head = _window(data, at)
     literals = np.int64(head & np.uint64(31)) + 257
@@ -97,6 +122,7 @@ def _read_lengths(data: Any, at: Any, end: Any, lengths: Any, table: Any) -> Any
             return np.uint64(0)
         own[LENGTHS_ORDER[k]] = np.int64(_window(data, at) & np.uint64(7))
         at += np.uint64(3)
+    table = np.zeros(1 << 7, np.uint16)
     if literals != SYMBOLS or not _fill(own, table):
         return np.uint64(0)
     lengths[:] = 0
@@ -105,7 +131,7 @@ def _read_lengths(data: Any, at: Any, end: Any, lengths: Any, table: Any) -> Any
         if at >= end:
             return np.uint64(0)
         held = _window(data, at)
-        entry = np.int64(table[held & np.uint64((1 << LONGEST) - 1)])
+        entry = np.int64(table[held & np.uint64(table.size - 1)])
         length, symbol = entry & 15, entry >> 4
         if symbol == 16:
             return np.uint64(0)
@@ -122,20 +148,46 @@ def _read_lengths(data: Any, at: Any, end: Any, lengths: Any, table: Any) -> Any
 
 @numba.njit(cache=True, nogil=True)
 def _fill(lengths: Any, table: Any) -> Any:
-    """Decoding table: symbol and length for every next 12 bits; whether the code is complete."""
-    space = 0
-    for length in lengths:
-        if length > LONGEST:
+    """Symbol and length for whatever the next bits are; whether the code is complete.
+
+    What follows a code is not looked at, so a table for one more bit begins as the last one twice.
+    """
+    order, of_length = by_length(lengths)
+    space, size = 0, table.size
+    for length in range(1, of_length.size):
+        if size == 1 and of_length[length] > 0:
             return False
-        if length > 0:
-            space += 1 << (LONGEST - length)
-    if space != 1 << LONGEST:
+        size = max(size >> 1, 1)
+        space += of_length[length] * size
+    if space != table.size:
         return False
-    codes = np.zeros(lengths.size, np.uint64)
-    canonical_codes(lengths, codes)
-    for symbol in range(lengths.size):
-        if lengths[symbol] > 0:
-            entry = np.uint16(symbol << 4 | lengths[symbol])
-            for place in range(np.int64(codes[symbol]), table.size, 1 << lengths[symbol]):
-                table[place] = entry
+    code, k, length, size = 0, 0, 0, 1
+    while size < table.size:
+        table[size : 2 * size] = table[:size]
+        size *= 2
+        length += 1
+        for _ in range(of_length[length]):
+            table[code] = order[k] << 4 | length
+            code = next_code(code, length)
+            k += 1
     return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _join(table: Any, several: Any) -> None:
+    """Up to three literals a look-up: bits taken, how many there are, and each in a byte.
+
+    None where the next code is longer than `_WIDE` bits or ends the block.
+    """
+    for key in range(several.size):
+        taken, count, joined, left = 0, 0, 0, key
+        for place in (8, 16, 24):
+            entry = int(table[left])
+            length = entry & 15
+            if taken + length > _WIDE or entry >> 4 == END:
+                break
+            taken += length
+            left >>= length
+            joined |= (entry >> 4) << place
+            count += 1
+        several[key] = joined | count << 4 | taken

@@ -245,17 +245,19 @@ def _first_reason(
     config: TileConfig,
 ) -> tuple[str, float, float] | None:
     """(code, value, limit) of the first test that fails."""
+    from defocus_ds.measure.values import value_sums
+
     size = config.size
     x0, y0, x1, y1 = valid_area
     beyond = max(x0 - x, y0 - y, x + size - x1, y + size - y1)
     if beyond > 0:
         return "outside", float(beyond), 0.0
     window = np.s_[y : y + size, x : x + size]
-    counts = np.bincount(sharp[window].ravel(), minlength=256)
-    if (std := _std(counts)) < config.min_std:
+    total, squares, ends = value_sums(sharp[window])
+    std = float((size**2 * squares - total**2) ** 0.5 / size**2)
+    if std < config.min_std:
         return "flat", std, config.min_std
-    other = np.bincount(blurred[window].ravel(), minlength=256)
-    clipped = max(int(c[0] + c[255]) for c in (counts, other)) / size**2
+    clipped = max(ends, value_sums(blurred[window])[2]) / size**2
     if clipped > config.max_clipped:
         return "clipped", clipped, config.max_clipped
     if not residual_px <= config.max_residual_px:
@@ -269,13 +271,6 @@ def _sharpness_ratio(sharp: UInt8Image, blurred: UInt8Image, x: int, y: int, siz
 
     window = np.s_[y : y + size, x : x + size]
     return gradient_energy(blurred[window]) / max(gradient_energy(sharp[window]), 1e-9)
-
-
-def _std(counts: npt.NDArray[np.intp]) -> float:
-    """Standard deviation of 8-bit values from their histogram, in exact integers to the root."""
-    values = np.arange(256)
-    n, total, squares = (int(counts @ values**power) for power in (0, 1, 2))
-    return float((n * squares - total**2) ** 0.5 / n)
 
 
 def _spacing(coordinates: npt.NDArray[np.float64]) -> float:

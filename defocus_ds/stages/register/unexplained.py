@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -51,27 +54,22 @@ def unexplained_share(
     """
     factor = int(np.clip(size // _FEWEST_BLOCKS, 1, _FACTOR))
     linear = _averaged(to_linear(sharp), factor)
-    seen = _levels(_averaged(to_linear(blurred), factor))
+    seen = to_encoded(_averaged(to_linear(blurred), factor))
     corner, half = np.asarray(xy, np.int64) // factor, max(size // factor // 2, 1)
     step = (size // factor - half) // 2
     parts = np.stack(np.meshgrid(range(3), range(3)), axis=-1).reshape(-1, 2) * step
     windows = (corner[:, None] + parts).reshape(-1, 2)
-    mean = _means(seen, windows, half)
-    variance = _means(seen**2, windows, half) - mean**2
     left = np.full(len(windows), np.inf)
     contrast = np.zeros(len(windows))
     for radius in _RADII:
-        model = _levels(_blurred(linear, radius, factor))
-        model_mean = _means(model, windows, half)
-        model_variance = np.maximum(_means(model**2, windows, half) - model_mean**2, 0)
-        product = _means(model * seen, windows, half) - model_mean * mean
+        model = to_encoded(_blurred(linear, radius, factor))
+        model_variance, variance, product = _moments(model, seen, windows, half)
         gain = np.clip(product / np.maximum(model_variance, 1e-6), *_GAINS)
         error = variance - 2 * gain * product + gain**2 * model_variance
         better = error < left
         left = np.where(better, error, left)
         contrast = np.where(better, np.maximum(variance, model_variance), contrast)
-    whole = size // factor
-    of_crop = _means(seen**2, corner, whole) - _means(seen, corner, whole) ** 2
+    _, of_crop, _ = _moments(seen, seen, corner, size // factor)
     against = np.maximum(contrast.reshape(-1, 9), of_crop[:, None] / 2)
     beyond = left.reshape(-1, 9) - _noise(blurred, xy, size, factor)[:, None]
     share = np.maximum(beyond, 0) / np.maximum(against, _LEAST_STD**2)
@@ -87,11 +85,6 @@ def _averaged(plane: FloatImage, factor: int) -> FloatImage:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def _levels(linear: FloatImage) -> Values:
-    """Encoded values on the scale of 8 bits, mid-grey at 0 so that squares keep their digits."""
-    return np.asarray(to_encoded(linear), np.float64) * 255 - 128
-
-
 def _blurred(linear: FloatImage, radius_px: float, factor: int) -> FloatImage:
     """Averaged linear light as a disk of ``radius_px`` full-resolution pixels leaves it."""
     import cv2
@@ -105,25 +98,77 @@ def _blurred(linear: FloatImage, radius_px: float, factor: int) -> FloatImage:
     return blur_disk(linear, float(np.sqrt(radius_px**2 - (factor**2 - 1) / 3)) / factor)
 
 
-def _means(plane: Values, corner: Windows, side: int) -> Values:
-    """(M,) means over square windows by their top-left pixels."""
-    import cv2
+def _moments(
+    model: FloatImage, seen: FloatImage, corner: Windows, side: int
+) -> tuple[Values, Values, Values]:
+    """(M,) variances of both and covariance, 8-bit levels squared, in windows by their corners."""
+    most = [n - side for n in model.shape[::-1]]
+    sums = np.zeros((len(corner), 5))
+    _add_up(model, seen, np.minimum(corner, most), side, sums)
+    x, y, xx, yy, xy = sums.T / side**2
+    return np.maximum(xx - x**2, 0), yy - y**2, xy - x * y
 
-    sums = cv2.integral(plane)
-    x0 = np.minimum(corner[:, 0], plane.shape[1] - side)
-    y0 = np.minimum(corner[:, 1], plane.shape[0] - side)
-    x1, y1 = x0 + side, y0 + side
-    total = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
-    return np.asarray(total / side**2)
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(model: Any, seen: Any, corner: Any, side: Any, sums: Any) -> None:
+    """Sums of model, seen, their squares and product, mid-grey at 0 so that digits are kept.
+
+    Columns are added up side by side, which a single sum would not allow.
+    """
+    columns = np.zeros((5, side), np.float64)
+    for window in range(len(corner)):
+        left, top = corner[window]
+        columns[:] = 0
+        for row in range(side):
+            one = model[top + row, left : left + side]
+            two = seen[top + row, left : left + side]
+            for column in range(side):
+                x = np.float64(one[column]) * 255 - 128
+                y = np.float64(two[column]) * 255 - 128
+                columns[0, column] += x
+                columns[1, column] += y
+                columns[2, column] += x * x
+                columns[3, column] += y * y
+                columns[4, column] += x * y
+        for kind in range(5):
+            sums[window, kind] = columns[kind].sum()
 
 
 def _noise(blurred: UInt8Image, xy: npt.NDArray[np.int32], size: int, factor: int) -> Values:
     """(N,) most variance of a block, 8-bit levels squared, that noise accounts for in crops."""
     import cv2
 
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    response = np.abs(cv2.filter2D(blurred, cv2.CV_32F, mask))
-    mean = _means(response, np.asarray(xy, np.int64), size)
-    deviation = np.sqrt(np.pi / 2) / 6 * mean
+    around = np.asarray(cv2.copyMakeBorder(blurred, 1, 1, 1, 1, cv2.BORDER_REFLECT_101))
+    response = np.zeros(len(xy), np.int64)
+    _add_responses(around, np.asarray(xy, np.int64), size, response)
+    deviation = np.sqrt(np.pi / 2) / 6 * (response / size**2)
     variance = _NOISE_FACTOR * (deviation / factor) ** 2
     return np.asarray(np.minimum(variance, _MOST_NOISE_STD**2))
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_responses(around: Any, corner: Any, side: Any, sums: Any) -> None:
+    """Sums of the size of Immerkaer's mask [1 -2 1; -2 4 -2; 1 -2 1] over windows.
+
+    Args:
+        around: the image with one more pixel on every side, uint8.
+        corner: (N, 2) int64 (x, y) in the image without that margin.
+        side: of a window in pixels.
+        sums: (N,) int64, written.
+    """
+    across = np.zeros((3, side), np.int32)  # second differences along three lines
+    for window in range(len(corner)):
+        left, top = corner[window]
+        total = 0
+        for row in range(side + 2):
+            line = around[top + row, left : left + side + 2]
+            second = across[row % 3]
+            for x in range(side):
+                ends = np.int32(line[x]) + np.int32(line[x + 2])
+                second[x] = np.int32(ends) - np.int32(2) * np.int32(line[x + 1])
+            if row < 2:
+                continue
+            above, middle = across[(row - 2) % 3], across[(row - 1) % 3]
+            for x in range(side):
+                total += abs(above[x] - np.int32(2) * middle[x] + second[x])
+        sums[window] = total
