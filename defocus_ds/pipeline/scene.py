@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +15,8 @@ from defocus_ds.config import BuildConfig
 from defocus_ds.errors import (
     CaptureUnreadable,
     ColourFailed,
-    DefocusError,
     RegistrationFailed,
     StageFailed,
-    is_for_memory,
 )
 from defocus_ds.frames import Bracket, Level, UInt8Image
 from defocus_ds.optics import Transfer
@@ -32,7 +29,7 @@ from defocus_ds.pipeline.plan import (
     file_stamps,
     stage_config_digest,
 )
-from defocus_ds.pipeline.usage import Meter, limited_memory, out_of_memory
+from defocus_ds.pipeline.usage import Meter, limited_memory, why_failed
 from defocus_ds.store import (
     Receipt,
     atomic_path,
@@ -70,27 +67,16 @@ def run_stage(task: StageTask) -> Receipt:
     Raises:
         StageFailed: the scene cannot pass; the text is one line fit for a person.
     """
-    # a decoder is a process with a limit of its own, which must not inherit a lower one
-    limit_mb = None if task.stage == "develop" else task.config.limits.stage_memory_mb
+    limit_mb = task.config.limits.stage_memory_mb
     try:
-        with limited_memory(limit_mb):
+        # a decoder is a process with a limit of its own, which must not inherit a lower one
+        with limited_memory(None if task.stage == "develop" else limit_mb):
             return _run_and_sign(task)
     except StageFailed:
         raise
     except Exception as error:
-        raise StageFailed(f"{task.bracket.scene}: {task.stage}: {_why(error, task)}") from error
-
-
-def _why(error: Exception, task: StageTask) -> str:
-    if is_for_memory(error):
-        return out_of_memory(task.config.limits.stage_memory_mb)
-    if isinstance(error, DefocusError | OSError):
-        return str(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"unexpected {type(error).__name__}: {error} "
-        f"({Path(where.filename).name}:{where.lineno}). Please report this."
-    )
+        why = why_failed(error, limit_mb)
+        raise StageFailed(f"{task.bracket.scene}: {task.stage}: {why}") from error
 
 
 def _run_and_sign(task: StageTask) -> Receipt:
@@ -150,25 +136,28 @@ def _ingest(task: StageTask) -> _Done:
 
 
 def _develop(task: StageTask) -> _Done:
+    from defocus_ds.stages.decoding import Decoder
     from defocus_ds.stages.develop import develop, plan_development
 
     ingested = {c["level"]: c["sha256"] for c in _receipt(task, "ingest").result["captures"]}
     development = plan_development(task.bracket, task.config.develop, limits=task.config.limits)
     records: dict[str, Any] = {}
-    for capture in task.bracket:
-        record = develop(
-            capture,
-            development=development,
-            limits=task.config.limits,
-            target=task.dataset / _developed_name(task, capture.level),
-        )
-        if record.source_sha256 != ingested[capture.level]:
-            raise CaptureUnreadable(
-                f"{capture.path}: its bytes changed since it was ingested "
-                f"(SHA-256 {record.source_sha256[:12]}, was {ingested[capture.level][:12]}). "
-                "Run build again when the copy is complete."
+    with Decoder(task.config.limits) as decoder:
+        for capture in task.bracket:
+            record = develop(
+                capture,
+                development=development,
+                limits=task.config.limits,
+                target=task.dataset / _developed_name(task, capture.level),
+                decoder=decoder,
             )
-        records[capture.level] = record.to_record()
+            if record.source_sha256 != ingested[capture.level]:
+                raise CaptureUnreadable(
+                    f"{capture.path}: its bytes changed since it was ingested "
+                    f"(SHA-256 {record.source_sha256[:12]}, was {ingested[capture.level][:12]}). "
+                    "Run build again when the copy is complete."
+                )
+            records[capture.level] = record.to_record()
     sizes = {(r["width"], r["height"]) for r in records.values()}
     if len(sizes) > 1:
         raise StageFailed(
@@ -181,8 +170,10 @@ def _develop(task: StageTask) -> _Done:
 
 def _register(task: StageTask) -> _Done:
     from defocus_ds.stages.register import register
+    from defocus_ds.stages.register.planes import pyramid
 
     sharp = _load(task, Level.SHARP)
+    prepared = pyramid(sharp, _transfer(task))
     colours = _receipt(task, "colour").result["colour"] if colour_first(task.config) else {}
     records: dict[str, Any] = {}
     for pair in task.bracket.pairs:
@@ -193,18 +184,17 @@ def _register(task: StageTask) -> _Done:
         else:
             blurred = _load(task, pair.level)
         try:
-            alignment = register(
+            records[pair.level] = register(
                 sharp,
                 blurred,
                 preset=task.config.preset,
                 config=task.config.register,
                 transfer=_transfer(task),
                 seed=_seed(task, pair.level),
-            )
+                prepared=prepared,
+            ).to_record()
         except RegistrationFailed as error:
             records[pair.level] = {"failed": str(error)}
-            continue
-        records[pair.level] = alignment.to_record()
     return _Done({"alignments": records})
 
 
