@@ -17,7 +17,7 @@ from defocus_ds.frames import FloatImage
 from defocus_ds.lut import apply_lut, lut_table, recolour_rows
 from defocus_ds.optics import Warp
 
-__all__ = ["apply_lut", "resample"]
+__all__ = ["apply_lut", "covered", "resample"]
 
 _BAND = 32  # rows interpolated before they are recoloured, while they are in the cache
 _BLOCK = 512  # pixels of a row interpolated together: their buffers stay in the fastest cache
@@ -60,6 +60,38 @@ def resample(
         _warp_rows(source, values[: len(band)], top, matrix, radial)
         recolour_rows(values[: len(band)], band, table)
     return out if image.ndim == 3 else out[..., 0]
+
+
+def covered(warp: Warp, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Where `resample` has something to interpolate.
+
+    Args:
+        warp: sharp frame -> blurred frame.
+        size: (width, height) in pixels of the blurred image.
+
+    Returns:
+        (height, width) of the warp's ``size``; False where it is 0.
+    """
+    out = np.empty(warp.size[::-1], np.bool_)
+    matrix = np.asarray(warp.matrix, np.float64)
+    radial = np.array([warp.radial / warp.half_diagonal_px**2, *warp.centre])
+    _covered_rows(out, size[0], size[1], matrix, radial)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _covered_rows(out: Any, width: Any, height: Any, m: Any, radial: Any) -> None:
+    column = np.zeros(_BLOCK, np.int64)
+    row = np.zeros(_BLOCK, np.int64)
+    tx = np.zeros(_BLOCK, np.float32)
+    ty = np.zeros(_BLOCK, np.float32)
+    for y in range(out.shape[0]):
+        for start in range(0, out.shape[1], _BLOCK):
+            count = min(_BLOCK, out.shape[1] - start)
+            _locate(m, radial, y, start, count, column, row, tx, ty)
+            for x in range(count):
+                outside = _is_outside(column[x], row[x], tx[x], ty[x], height, width)
+                out[y, start + x] = not outside
 
 
 @numba.njit(cache=True, nogil=True)

@@ -9,7 +9,7 @@ import pytest
 from defocus_ds.errors import OpticsError
 from defocus_ds.lut import apply_lut
 from defocus_ds.optics import Warp
-from defocus_ds.resample import resample
+from defocus_ds.resample import covered, resample
 
 SIZE = (601, 97)  # wider than a block of the inner loop
 
@@ -116,6 +116,14 @@ def test_points_outside_are_black_not_smeared(lut: str | None) -> None:
     inside = (y >= -0.5)[:, None] & (x <= 79.5)[None, :]
     assert (got[~inside] == 0).all()
     assert (got[inside] == (200 if lut is None else 222)).all()
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (30.25, -20.0), (-0.5, 0.5), (1e7, 0), (0, -1e300)])
+@pytest.mark.parametrize("scale", [0.9, 1.0, 1.2])
+def test_covered_is_where_white_is_not_black(shift: tuple[float, float], scale: float) -> None:
+    warp = Warp.similarity((700, 60), scale=scale, rotation_deg=1.5, shift_px=shift)
+    white = np.ones((50, 640), np.float32)
+    assert np.array_equal(covered(warp, (640, 50)), resample(white, warp) > 0.5)
 
 
 def test_far_away_is_all_black() -> None:

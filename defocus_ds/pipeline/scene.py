@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,9 @@ from defocus_ds.config import BuildConfig
 from defocus_ds.errors import (
     CaptureUnreadable,
     ColourFailed,
-    DefocusError,
     NotWritten,
     RegistrationFailed,
     StageFailed,
-    is_for_memory,
 )
 from defocus_ds.frames import Bracket, Level
 from defocus_ds.optics import Transfer
@@ -33,7 +30,7 @@ from defocus_ds.pipeline.plan import (
     pair_seed,
     stage_config_digest,
 )
-from defocus_ds.pipeline.usage import Meter, limited_memory, out_of_memory
+from defocus_ds.pipeline.usage import Meter, limited_memory, why_failed
 from defocus_ds.pipeline.workspace import (
     developed_name,
     load_developed,
@@ -87,29 +84,18 @@ def run_stage(task: StageTask) -> Receipt:
         StageFailed: the scene cannot pass; the text is one line fit for a person.
         NotWritten: it may pass when there is room.
     """
-    # a decoder is a process with a limit of its own, which must not inherit a lower one
-    limit_mb = None if task.stage == "develop" else task.config.limits.stage_memory_mb
+    limit_mb = task.config.limits.stage_memory_mb
     try:
-        with limited_memory(limit_mb):
+        # a decoder is a process with a limit of its own, which must not inherit a lower one
+        with limited_memory(None if task.stage == "develop" else limit_mb):
             return _run_and_sign(task)
     except NotWritten as error:
         raise NotWritten(f"{task.scene}: {task.stage}: {error}") from error
     except StageFailed:
         raise
     except Exception as error:
-        raise StageFailed(f"{task.scene}: {task.stage}: {_why(error, task)}") from error
-
-
-def _why(error: Exception, task: StageTask) -> str:
-    if is_for_memory(error):
-        return out_of_memory(task.config.limits.stage_memory_mb)
-    if isinstance(error, DefocusError | OSError):
-        return str(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"unexpected {type(error).__name__}: {error} "
-        f"({Path(where.filename).name}:{where.lineno}). Please report this."
-    )
+        why = why_failed(error, limit_mb)
+        raise StageFailed(f"{task.scene}: {task.stage}: {why}") from error
 
 
 def _run_and_sign(task: StageTask) -> Receipt:
@@ -171,25 +157,28 @@ def _ingest(task: StageTask) -> _Done:
 
 
 def _develop(task: StageTask) -> _Done:
+    from defocus_ds.stages.decoding import Decoder
     from defocus_ds.stages.develop import develop, plan_development
 
     ingested = {c["level"]: c["sha256"] for c in _receipt(task, "ingest").result["captures"]}
     development = plan_development(task.bracket, task.config.develop, limits=task.config.limits)
     records: dict[str, Any] = {}
-    for capture in task.bracket:
-        record = develop(
-            capture,
-            development=development,
-            limits=task.config.limits,
-            target=task.dataset / developed_name(task.scene, capture.level),
-        )
-        if record.source_sha256 != ingested[capture.level]:
-            raise CaptureUnreadable(
-                f"{capture.path}: its bytes changed since it was ingested "
-                f"(SHA-256 {record.source_sha256[:12]}, was {ingested[capture.level][:12]}). "
-                "Run build again when the copy is complete."
+    with Decoder(task.config.limits) as decoder:
+        for capture in task.bracket:
+            record = develop(
+                capture,
+                development=development,
+                limits=task.config.limits,
+                target=task.dataset / developed_name(task.scene, capture.level),
+                decoder=decoder,
             )
-        records[capture.level] = record.to_record()
+            if record.source_sha256 != ingested[capture.level]:
+                raise CaptureUnreadable(
+                    f"{capture.path}: its bytes changed since it was ingested "
+                    f"(SHA-256 {record.source_sha256[:12]}, was {ingested[capture.level][:12]}). "
+                    "Run build again when the copy is complete."
+                )
+            records[capture.level] = record.to_record()
     sizes = {(r["width"], r["height"]) for r in records.values()}
     if len(sizes) > 1:
         raise StageFailed(
@@ -202,8 +191,10 @@ def _develop(task: StageTask) -> _Done:
 
 def _register(task: StageTask) -> _Done:
     from defocus_ds.stages.register import register
+    from defocus_ds.stages.register.planes import pyramid
 
     sharp = load_developed(task.dataset, task.scene, Level.SHARP)
+    prepared = pyramid(sharp, _transfer(task))
     colours = _receipt(task, "colour").result["colour"] if colour_first(task.config) else {}
     records: dict[str, Any] = {}
     for pair in task.bracket.pairs:
@@ -214,18 +205,17 @@ def _register(task: StageTask) -> _Done:
         else:
             blurred = load_developed(task.dataset, task.scene, pair.level)
         try:
-            alignment = register(
+            records[pair.level] = register(
                 sharp,
                 blurred,
                 preset=task.config.preset,
                 config=task.config.register,
                 transfer=_transfer(task),
                 seed=pair_seed(task.config.seed, pair),
-            )
+                prepared=prepared,
+            ).to_record()
         except RegistrationFailed as error:
             records[pair.level] = {"failed": str(error)}
-            continue
-        records[pair.level] = alignment.to_record()
     return _Done({"alignments": records})
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Meter", "limited_memory", "out_of_memory"]
+from defocus_ds.errors import DefocusError, is_for_memory
+
+__all__ = ["Meter", "limited_memory", "why_failed"]
 
 
 @contextmanager
@@ -32,11 +35,16 @@ def limited_memory(megabytes: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def out_of_memory(limit_mb: int) -> str:
-    """What to say of a stage that found no memory under the limit."""
+def why_failed(error: Exception, limit_mb: int) -> str:
+    """What to say of a stage that raised the error, in one line; ``limit_mb`` is its memory."""
+    if is_for_memory(error):
+        return _out_of_memory(limit_mb)
+    if isinstance(error, DefocusError | OSError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"needs more memory than its limit of {limit_mb} MB, or than is free. "
-        "Raise it with --set limits.stage_memory_mb=N, or free memory and add --retry-failed."
+        f"unexpected {type(error).__name__}: {error} "
+        f"({Path(where.filename).name}:{where.lineno}). Please report this."
     )
 
 
@@ -69,3 +77,11 @@ class Meter:
 def _cpu_seconds() -> float:
     usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _out_of_memory(limit_mb: int) -> str:
+    """What to say of a stage that found no memory under the limit."""
+    return (
+        f"needs more memory than its limit of {limit_mb} MB, or than is free. "
+        "Raise it with --set limits.stage_memory_mb=N, or free memory and add --retry-failed."
+    )

@@ -241,10 +241,10 @@ def _is_stripes(gx: npt.NDArray[np.float64], gy: npt.NDArray[np.float64]) -> boo
 
 def _clipped_share(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
     """Share of the common frame in which either capture is at its limit."""
-    from defocus_ds.resample import resample
+    from defocus_ds.resample import covered
 
     theirs = clipped_there(blurred, warp, factor)
-    inside = resample(np.ones_like(theirs), warp.at_scale(1 / factor, sharp[factor].size)) > 0.5
+    inside = covered(warp.at_scale(1 / factor, sharp[factor].size), theirs.shape[1::-1])
     if not inside.any():
         return 0.0
     return float(np.maximum(sharp[factor].clipped, theirs)[inside].mean())

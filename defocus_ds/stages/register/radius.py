@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Warp
-from defocus_ds.resample import resample
+from defocus_ds.resample import covered, resample
 from defocus_ds.stages.register.model import model_plane, observed_plane
 from defocus_ds.stages.register.planes import Pyramid
 from defocus_ds.stages.register.start import band_pass
@@ -179,7 +179,7 @@ def _resampled(
     height, width = plane.shape
     level = warp.at_scale(1 / factor, (width, height))
     sampled = resample(np.ascontiguousarray(plane), level)
-    inside = resample(np.ones_like(plane), level) > 0.5
+    inside = covered(level, (width, height))
     margin = min(int(border_px / factor) + 3, height // 5, width // 5)
     inside[:margin] = inside[height - margin :] = False
     inside[:, :margin] = inside[:, width - margin :] = False

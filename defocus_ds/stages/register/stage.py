@@ -41,6 +41,7 @@ def register(
     config: RegisterConfig | None = None,
     transfer: Transfer = Transfer.SRGB,
     seed: int = 0,
+    prepared: Pyramid | None = None,
 ) -> Alignment:
     """Find where each pixel of the sharp capture lies in the blurred one.
 
@@ -54,6 +55,7 @@ def register(
         transfer: curve that the values were encoded with.
         seed: of the pixel samples and of the evolution strategy; same inputs, configuration and
             seed, same bits.
+        prepared: `pyramid` of ``sharp`` under ``transfer``, where it serves several captures.
 
     Returns:
         The alignment with its verdict.  A bad one is returned and rejected, not raised.
@@ -67,7 +69,7 @@ def register(
         raise ConfigError(f"preset {preset!r}: known presets are {', '.join(PRESETS)}.")
     config = config or BuildConfig.from_preset(preset).register
     check_pair(sharp, blurred)
-    pair = _Pair(pyramid(sharp, transfer), pyramid(blurred, transfer), config, seed)
+    pair = _Pair(prepared or pyramid(sharp, transfer), pyramid(blurred, transfer), config, seed)
     if preset == "paper":
         if config.refine:
             raise ConfigError(
