@@ -120,11 +120,11 @@ scene is the one before it, shifted by 24 px, which the release must find. These
 captures and, as links, the images of the dataset. **They were not built**: nothing was to be
 aligned, so the receipts of all stages were written and signed by the library's own writer, with
 records of the form and size that a build leaves. From there on everything is what a user runs:
-the scan that confirms the roles, the plan, the tables that `build` writes from receipts
-("assemble"), the build that finds nothing to do, `status`, `crop` of three levels, `release` with
-its search for near-duplicates, `verify` of both. A size is the first scenes of the largest. Each
-step ran in a process of its own, with one thread; CPU seconds are those after the start and the
-loading of libraries, memory is the largest of the process.
+the scan that confirms the roles and the plan ("plan"), the same again with all stages signed and
+the tables written ("assemble"), the build that finds nothing to do, `status`, `crop` of three
+levels, `release` with its search for near-duplicates, `verify` of both. A size is the first scenes
+of the largest. Each step ran in a process of its own, with one thread; CPU seconds are those after
+the start and the loading of libraries, memory is the largest of the process.
 
 ![CPU seconds and memory over the number of scenes](scale.png)
 """
@@ -282,7 +282,7 @@ built independently, and twice the machines are twice the scenes.
 
 **What would change.** Splits of a collection need near-duplicates found across shoots: the search
 compares every scene's words with every other's in half a microsecond a pair and holds 40 KB a
-scene, {0.5e-6 * 1e12 / 3600:.0f} core-hours and 40 GB for a million. It would get an index on disk.
+scene, {0.5e-6 * 1e12 / 3600:.0f} core-hours and 40 GB for a million; it would get an index on disk.
 Records of alignments would move out of `scenes.parquet` into files of their own, and its rows into
 several row groups, so that a command reads what it needs. Raws would go to cold storage after the
 build, and the developed images, which can be made again from them, after the release.
