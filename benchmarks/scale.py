@@ -16,7 +16,12 @@ prices a core-hour and a TB-month.
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,12 +237,16 @@ def _laid_out(source: Path, target: Path, size: int) -> Iterator[Callable[[], Pa
 
 
 def _records(source: Path, target: Path, scenes: int) -> dict[str, Any]:
-    """Status and no-op build of scenes whose records have the size of full frames."""
+    """Status and no-op build, as commands, of scenes with the records of full frames."""
     shutil.rmtree(target, ignore_errors=True)
     try:
         lay_out(source, target, scenes, parts=("shoot",))
         sign_scenes(target / "shoot", target / "dataset", record_size=FULL_SIZE)
-        return _steps(target, ("assemble", "no-op build", "status"))
+        shoot, dataset = str(target / "shoot"), str(target / "dataset")
+        found = _steps(target, ("assemble", "no-op build", "status"))
+        found["no-op build"] |= _command("build", shoot, "-o", dataset)
+        found["status"] |= _command("status", dataset)
+        return found
     finally:
         shutil.rmtree(target, ignore_errors=True)
 
@@ -253,6 +262,20 @@ def _steps(place: Path, steps: tuple[str, ...]) -> dict[str, Any]:
         found[step] = result
         note(f"  {step}: {result['cpu_s']:.2f} CPU s, {result['peak_mb']:.0f} MB")
     return found
+
+
+def _command(*words: str) -> dict[str, float]:
+    """CPU and wall-clock seconds of a whole command, the start of Python included."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "defocus_ds_cli", *words],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"cpu_s": cpu_s, "wall_s": time.perf_counter() - start}
 
 
 def _once(out: Path, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from built_dataset import change_rows, make_dataset
@@ -20,6 +21,7 @@ from defocus_ds.dataset import folders, shards
 from defocus_ds.dataset.checksums import read_sums
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.pixels import pixels_sha256
+from defocus_ds.dataset.plan import _by_scene
 from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
@@ -505,3 +507,22 @@ def test_one_pair_is_not_called_pairs(dataset: Path) -> None:
         change_rows(dataset, scene, Level.LOW, verdict="reject", reasons=["ncc: 0.2, 0.9"])
     done = CliRunner().invoke(cli, ["crop", str(dataset)])
     assert "from 1 pair\n" in done.stdout
+
+
+def test_rows_of_a_manifest_are_sorted_into_scenes_in_one_pass() -> None:
+    table = pa.table({"scene": ["b", "a", "b", "c", "a"], "x": [1, 2, 3, 4, 5]})
+    found = {scene: rows.column("x").to_pylist() for scene, rows in _by_scene(table)}
+    assert list(found.items()) == [("a", [2, 5]), ("b", [1, 3]), ("c", [4])]
+    assert list(_by_scene(table.slice(0, 0))) == []
+
+
+def test_a_long_manifest_is_written_in_parts(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop(dataset, level="low")
+    path = dataset / "crops/low/manifest.parquet"
+    whole = pq.read_table(path)
+    monkeypatch.setattr(shards, "_MANIFEST_ROWS", 10)
+    crop(dataset, level="low")
+    assert pq.ParquetFile(path).metadata.num_row_groups > whole.num_rows // 10
+    assert pq.read_table(path).equals(whole)

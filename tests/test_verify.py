@@ -28,6 +28,7 @@ from defocus_ds.dataset.manifest import SCENE_SCHEMA, read_scenes
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
 from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.dataset.verify import verify
+from defocus_ds.dataset.verify_crops import _Places
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
 from defocus_ds.pipeline.journal import Journal, write_journal
@@ -660,3 +661,13 @@ def test_one_finding_is_not_called_findings(tmp_path: Path) -> None:
     (dataset / "stray.txt").write_text("x")
     done = CliRunner().invoke(cli, ["verify", str(dataset)])
     assert ": 1 finding (" in done.stdout, done.stdout
+
+
+def test_a_place_is_known_again_when_its_scene_comes_back() -> None:
+    places = _Places()
+    ends = (-(2**31), 2**31 - 1)
+    corners = [(x, y) for x in ends for y in ends]
+    assert all(places.add("one", x, y) for x, y in corners)
+    assert all(places.add("two", x, y) for x, y in corners)
+    assert not any(places.add("one", x, y) for x, y in corners)
+    assert places.add("one", 0, -1)

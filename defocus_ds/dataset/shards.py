@@ -315,9 +315,10 @@ def find_shards(folder: Path, split: str) -> list[Shard]:
         raise DatasetError(f"{folder}: no split {split!r}; there: {known}.")
     shards = present[split]
     total = shards[0].total
+    present_names = {shard.path.name for shard in shards}
     for index in range(total):
         name = f"{split}-{index:05}-of-{total:05}.parquet"
-        if not any(shard.path.name == name for shard in shards):
+        if name not in present_names:
             raise DatasetError(f"{folder}: {name} is missing. Copy it again, or run `crop` again.")
     if len(shards) != total:
         names = ", ".join(shard.path.name for shard in shards if shard.total != total)
