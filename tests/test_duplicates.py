@@ -15,7 +15,7 @@ from defocus_ds.dataset.duplicates import (
     Duplicate,
     Features,
     _compare,
-    _most_alike,
+    _Words,
     equal_images,
     find_duplicates,
     scene_features,
@@ -127,13 +127,29 @@ def test_blocks_find_what_comparing_every_pair_finds(monkeypatch: pytest.MonkeyP
 
 
 def test_neighbours_are_the_same_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    features = list(crowd().values())
-    wanted = _most_alike(features)
+    words = _Words.of(list(crowd().values()))
+    alone = np.arange(len(words.counts))
+    wanted = list(words.most_alike(alone, alone))
     assert {len(found) for found in wanted} == {8}
     for size in (1, 3, 16):
         monkeypatch.setattr(duplicates, "_BLOCK", size)
-        for found, same in zip(_most_alike(features), wanted, strict=True):
+        for found, same in zip(words.most_alike(alone, alone), wanted, strict=True):
             assert np.array_equal(found, same)
+
+
+def test_a_place_that_was_shot_often_is_one_group() -> None:
+    """Two clusters of which each has more scenes than are compared with each scene."""
+    rng = np.random.default_rng(0)
+    near = scene(1)
+    aside = shot_again(near, shift=0.05)
+    features = {f"other{seed}": scene_features(scene(seed)) for seed in range(2, 6)}
+    for name, image in (("a", near), ("b", aside)):
+        for number in range(10):
+            noisy = np.clip(image + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+            features[f"{name}{number}"] = scene_features(noisy)
+    groups = scene_groups(features, find_duplicates(features))
+    assert {group for name, group in groups.items() if name[:-1] in "ab"} == {"a0"}
+    assert len(set(groups.values())) == 1 + 4
 
 
 def test_few_pairs_are_compared_point_by_point(monkeypatch: pytest.MonkeyPatch) -> None:

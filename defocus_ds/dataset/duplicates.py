@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -87,28 +88,40 @@ def find_duplicates(
     """Pairs of scenes that show the same place: one similarity maps many points on each other.
 
     Which pairs are looked at is decided by visual words, a few for each scene, so that the time
-    grows with the number of scenes and hardly with that of pairs.
+    grows with the number of scenes and hardly with that of pairs.  A place that was shot often
+    would use up the few of its own: what was joined is compared with those most alike outside,
+    until that joins nothing more.
 
     Args:
         scenes: name -> features.
         progress: called with (done, total, scene).
 
     Returns:
-        Sorted by name; a pair is there once.
+        Sorted by name; a pair is there once, and not every pair of what is joined through others.
     """
     names = sorted(scenes)
-    found = []
-    alike = _most_alike([scenes[name] for name in names])
-    for index, name in enumerate(names):
-        for other in sorted({int(i) for i in alike[index]}):
+    features = [scenes[name] for name in names]
+    words = _Words.of(features)
+    number = {name: index for index, name in enumerate(names)}
+    found: list[Duplicate] = []
+    compared: set[tuple[int, int]] = set()
+    asked = place = np.arange(len(names))
+    while len(asked):
+        joined: set[int] = set()
+        for index, alike in zip(asked.tolist(), words.most_alike(asked, place), strict=True):
             # a pair may be found from either side, and is compared once
-            if other > index or (other < index and index not in alike[other]):
-                first, second = sorted((index, other))
-                match = _compare(scenes[names[first]], scenes[names[second]])
+            pairs = {(min(index, other), max(index, other)) for other in alike.tolist()}
+            for one, other in sorted(pairs - compared):
+                match = _compare(features[one], features[other])
                 if match is not None:
-                    found.append(Duplicate(names[first], names[second], *match))
-        if progress is not None:
-            progress(index + 1, len(names), name)
+                    found.append(Duplicate(names[one], names[other], *match))
+                    joined.add(index)
+            compared |= pairs
+            if progress is not None and len(asked) == len(names):
+                progress(index + 1, len(names), names[index])
+        groups = scene_groups(names, found)
+        place = np.array([number[groups[name]] for name in names])
+        asked = np.flatnonzero(np.isin(place, place[sorted(joined)]))
     return sorted(found, key=lambda pair: (pair.one, pair.other))
 
 
@@ -142,43 +155,56 @@ def scene_groups(scenes: Iterable[str], duplicates: Sequence[Duplicate]) -> dict
     return {scene: root(scene) for scene in sorted(first)}
 
 
-def _most_alike(features: Sequence[Features]) -> list[npt.NDArray[np.intp]]:
-    """For each scene the indices of those with the most alike words.
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """``counts`` (N, words) uint8 of scenes, and the weight of each word: what most scenes have
+    says little."""
 
-    All scenes are compared, a block with a block, in half a microsecond a pair: up to 50,000
-    scenes, the most that a dataset has, the points of the few chosen pairs take longer.
-    Vectors of whole numbers have products without rounding: the same on every machine.
-    """
-    counts = np.zeros((len(features), _TABLES << _WORD_BITS), np.uint8)
-    for index, one in enumerate(features):
-        found = np.bincount(_words(one.descriptors).ravel(), minlength=counts.shape[1])
-        counts[index] = np.minimum(found, 255)
-    blocks = [slice(start, start + _BLOCK) for start in range(0, len(counts), _BLOCK)]
-    seen = np.zeros(counts.shape[1], np.int64)
-    for block in blocks:
-        seen += np.count_nonzero(counts[block], axis=0)
-    # words that most scenes have say little
-    rarity = np.maximum(np.log((1 + len(counts)) / (1 + seen)), 0.05)
-    wanted = min(_NEIGHBOURS, len(features) - 1)
-    alike = []
-    for block in blocks:
-        own = _directions(counts[block], rarity)
-        scores = np.hstack([own @ _directions(counts[other], rarity).T for other in blocks])
-        scores[np.arange(len(own)), np.arange(len(counts))[block]] = -1
-        for row in scores:
-            least = np.partition(row, -wanted)[-wanted] if wanted else np.inf
-            best = np.flatnonzero(row >= least)
-            alike.append(best[np.argsort(-row[best], kind="stable")][:wanted])
-    return alike
+    counts: npt.NDArray[np.uint8]
+    rarity: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, features: Sequence[Features]) -> Self:
+        """Of so many scenes."""
+        counts = np.zeros((len(features), _TABLES << _WORD_BITS), np.uint8)
+        for index, one in enumerate(features):
+            found = np.bincount(_words(one.descriptors).ravel(), minlength=counts.shape[1])
+            counts[index] = np.minimum(found, 255)
+        seen = np.zeros(counts.shape[1], np.int64)
+        for block in _blocks(len(counts)):
+            seen += np.count_nonzero(counts[block], axis=0)
+        return cls(counts, np.maximum(np.log((1 + len(counts)) / (1 + seen)), 0.05))
+
+    def most_alike(
+        self, asked: npt.NDArray[np.intp], place: npt.NDArray[np.intp]
+    ) -> Iterator[npt.NDArray[np.intp]]:
+        """For each scene asked for, the most alike of those with another number as ``place``.
+
+        All scenes are compared, a block with a block, in half a microsecond a pair: up to 50,000
+        scenes, the most that a dataset has, the points of the few chosen pairs take longer.
+        Vectors of whole numbers have products without rounding: the same on every machine.
+        """
+        for block in _blocks(len(asked)):
+            rows = asked[block]
+            own = self._directions(rows)
+            scores = np.hstack(
+                [own @ self._directions(other).T for other in _blocks(len(self.counts))]
+            )
+            scores[place[rows][:, None] == place] = -1
+            wanted = min(_NEIGHBOURS, scores.shape[1])
+            for row in scores:
+                best = np.flatnonzero(row >= max(np.partition(row, -wanted)[-wanted], 0))
+                yield best[np.argsort(-row[best], kind="stable")][:wanted]
+
+    def _directions(self, rows: slice | npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """Vectors of whole numbers whose products stay below 2^24."""
+        words = np.sqrt(self.counts[rows], dtype=np.float32) * self.rarity.astype(np.float32)
+        words *= _LENGTH / np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
+        return np.asarray(np.round(words), np.float32)
 
 
-def _directions(
-    counts: npt.NDArray[np.uint8], rarity: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float32]:
-    """Word counts as vectors of whole numbers whose products stay below 2^24."""
-    words = np.sqrt(counts, dtype=np.float32) * rarity.astype(np.float32)
-    words *= _LENGTH / np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
-    return np.asarray(np.round(words), np.float32)
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
 
 
 def _words(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
