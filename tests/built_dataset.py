@@ -16,7 +16,7 @@ from defocus_ds.dataset.checksums import write_sums
 from defocus_ds.dataset.manifest import FORMAT, VERDICTS, read_scenes, write_scenes
 from defocus_ds.frames import Level
 from defocus_ds.optics import blur_disk, to_encoded
-from defocus_ds.store import sha256_file, write_json
+from defocus_ds.store import sha256_bytes, sha256_file, write_json
 
 SIZE = (320, 256)
 BORDER = (8, 6)  # px at each side that the valid area leaves out
@@ -36,7 +36,7 @@ def image_row(root: Path, scene: str, level: Level, **changes: Any) -> dict[str,
         "width": width,
         "height": height,
         "source": f"{scene}_{level}.CR2",
-        "source_sha256": "0" * 64,
+        "source_sha256": sha256_bytes(f"{scene}/{level}".encode()),
         "kind": "raw",
         "iso": 100,
         "verdict": "keep",

@@ -22,6 +22,7 @@ from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.diff import NameDifference, diff
 from defocus_ds.dataset.duplicates import Duplicate
 from defocus_ds.dataset.frozen import read_frozen
+from defocus_ds.dataset.held_out import read_held_out
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.dataset.release import release
 from defocus_ds.dataset.release_card import card
@@ -194,6 +195,7 @@ def facts_of(rows: list[dict[str, Any]], *, left_out: Sequence[str] = ()) -> dic
         splits={"s": "train"},
         duplicates=[],
         left_out=dict.fromkeys(left_out, "why"),
+        held_out={},
         seed=0,
         review=None,
     )
@@ -474,3 +476,70 @@ def test_command_prints_what_was_released(cropped: Path, tmp_path: Path) -> None
     again = CliRunner().invoke(cli, [*arguments, "--author", "x", "--json"])
     assert again.exit_code == 2
     assert "exists" in again.stderr
+
+
+def test_what_was_held_out_stays_so_over_generations(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "dataset", scenes=6)
+    crop(root)
+    release(root, tmp_path / "first", about=ABOUT, test_share=0.3)
+    test = [s for s, split in splits_of(tmp_path / "first").items() if split == "test"]
+    review = tmp_path / "review.csv"
+    review.write_text(f"scene,level,decision,note\n{test[0]},low,reject,look again\n")
+    ask = {"about": ABOUT, "previous": tmp_path / "first"}
+    release(root, tmp_path / "second", review=review, **ask)
+    assert test[0] not in splits_of(tmp_path / "second")
+    release(root, tmp_path / "third", about=ABOUT, previous=tmp_path / "second")
+    assert splits_of(tmp_path / "third") == splits_of(tmp_path / "first")
+
+
+def renamed(root: Path, names: dict[str, str]) -> Path:
+    """The dataset with other names for its scenes."""
+    rows = read_scenes(root / "scenes.parquet")
+    for old in names:
+        (root / "images" / old).rename(root / "images" / f"{old}-moved")
+    for old, new in names.items():
+        (root / "images" / f"{old}-moved").rename(root / "images" / new)
+    for row in rows:
+        if row["scene"] in names:
+            row["image"] = row["image"].replace(row["scene"], names[row["scene"]])
+            row["scene"] = names[row["scene"]]
+    shutil.rmtree(root / "crops")
+    write_dataset(root, rows)
+    crop(root)
+    return root
+
+
+def test_a_held_out_capture_is_known_under_any_name(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "dataset", scenes=5)
+    crop(root)
+    release(root, tmp_path / "first", about=ABOUT, test_share=0.3)
+    splits = splits_of(tmp_path / "first")
+    (held, *_), (free, *_) = ([s for s in splits if splits[s] == k] for k in ("test", "train"))
+    renamed(root, {held: "another"})
+    out = tmp_path / "second"
+    report = release(root, out, about=ABOUT, previous=tmp_path / "first")
+    reason = f"leak: a near-duplicate of {held}, held out for test"
+    assert report.left_out == {"another": reason}
+    renamed(root, {"another": free, free: held})
+    with pytest.raises(DatasetError, match=f"{held}: .*first holds out another capture under this"):
+        release(root, tmp_path / "third", about=ABOUT, previous=tmp_path / "first")
+
+
+@pytest.mark.parametrize("record", [[], {"a": 1}, {"a": {}}, {"a": {"split": "train"}}])
+def test_a_damaged_record_of_what_is_held_out_is_named(tmp_path: Path, record: object) -> None:
+    (tmp_path / "release.json").write_text(json.dumps({"held_out": record}))
+    (tmp_path / "splits.csv").write_text("scene,split,group\n")
+    with pytest.raises(DatasetError, match=r"release\.json: held_out is not what release writes"):
+        read_held_out(tmp_path)
+
+
+def test_offsets_are_those_of_the_captures(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "dataset", scenes=4)
+    change_rows(root, "scene01", Level.LOW, offset=5)
+    crop(root)
+    out = tmp_path / "out"
+    release(root, out, about=ABOUT)
+    facts = json.loads((out / "release.json").read_text())
+    assert facts["levels"]["low"]["offsets"] == [2, 5]
+    assert "2 or 5 marks (low)" in (out / "README.md").read_text()
+    assert "low (+2 or +5)" in (out / "croissant.json").read_text()

@@ -95,7 +95,10 @@ def croissant(
             }
         )
         record_sets.append(_record_set(level))
-    offsets = ", ".join(f"{level} (+{v['offset']})" for level, v in facts["levels"].items())
+    offsets = ", ".join(
+        f"{level} ({' or '.join(f'{o:+}' for o in v['offsets'])})"
+        for level, v in facts["levels"].items()
+    )
     found = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

@@ -27,6 +27,12 @@ from defocus_ds.dataset.frozen import (
     read_splits,
     splits_csv,
 )
+from defocus_ds.dataset.held_out import (
+    check_names,
+    held_out_now,
+    read_held_out,
+    same_captures,
+)
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
 from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.dataset.release_card import card, citation
@@ -95,7 +101,8 @@ def release(
 
     Raises:
         DatasetError: not a built dataset, no crops, crops of an earlier build, a damaged shard,
-            ``out`` exists or lies in the dataset, or splits of the previous release that leak.
+            ``out`` exists or lies in the dataset, splits of the previous release that leak, or a
+            scene that it holds out and that has its name for another capture now.
         InputError: shares or a seed beside ``previous``.
         ConfigError: shares that are no shares.
     """
@@ -109,7 +116,9 @@ def release(
         )
     refuse_unfinished(root)
     info = read_info(root)
+    earlier = {} if previous is None else read_held_out(previous)
     before = {} if previous is None else read_splits(previous)
+    before |= {scene: known.split for scene, known in earlier.items()}
     with only_writer(root, sweep=True):
         rows = read_scenes(root / SCENES_NAME)
         decided = None if review is None else read_review(review)
@@ -118,10 +127,12 @@ def release(
         for item in chosen:
             counts.update(item.crops)
         # scenes held out before must be compared too, whether they are released again or not
-        held_out = {scene for scene, split in before.items() if split != "train"}
-        sharp = _sharp_images(rows, counts.keys() | held_out)
+        sharp = _sharp_images(rows, counts.keys() | earlier.keys())
+        if previous is not None:
+            check_names(sharp, earlier, previous=previous)
         step = Steps(progress, 2 * len(sharp) + counts.total())
         duplicates = _duplicates(root, sharp, step)
+        duplicates += _unknown(duplicates, same_captures(sharp, earlier))
         if previous is None:
             tile = config_from_dict(info["config"]).tile
             test_share = tile.test_share if test_share is None else test_share
@@ -162,6 +173,7 @@ def release(
                 splits=splits.by_scene,
                 duplicates=duplicates,
                 left_out=left_out,
+                held_out=held_out_now(splits.by_scene, sharp, earlier),
                 seed=seed if previous is None else None,
                 review=decided.sha256 if decided else chosen[0].record.get("review"),
             )
@@ -237,9 +249,14 @@ def _duplicates(root: Path, sharp: Mapping[str, Mapping[str, Any]], step: Steps)
         features[scene] = scene_features(luma)
         step(f"looked at {scene}")
     found = find_duplicates(features, progress=lambda _done, _total, name: step(f"compared {name}"))
-    known = {(pair.one, pair.other) for pair in found}
     same = equal_images({scene: row["image_sha256"] for scene, row in sharp.items()})
-    return found + [pair for pair in same if (pair.one, pair.other) not in known]
+    return found + _unknown(found, same)
+
+
+def _unknown(known: Sequence[Duplicate], more: Sequence[Duplicate]) -> list[Duplicate]:
+    """Those of ``more`` whose scenes are not a pair yet."""
+    pairs = {(pair.one, pair.other) for pair in known}
+    return [pair for pair in more if (pair.one, pair.other) not in pairs]
 
 
 def _released_rows(

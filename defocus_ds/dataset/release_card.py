@@ -81,10 +81,13 @@ def _body(facts: Mapping[str, Any]) -> Iterator[str]:
     levels = facts["levels"]
     yield f"\n# {facts['name']}\n"
     yield (
-        "Pairs of a sharp and a defocused photograph of the same scene, aligned to a fraction of a "
-        "pixel and matched in colour, cut into luma crops. The defocused captures were taken with "
+        "Pairs of a sharp and a defocused photograph of the same scene, aligned and matched in "
+        "colour, cut into luma crops. The defocused captures were taken with "
         "the focus ring turned by "
-        + _listed(f"{entry['offset']} marks ({level})" for level, entry in levels.items())
+        + _listed(
+            f"{' or '.join(map(str, entry['offsets']))} marks ({level})"
+            for level, entry in levels.items()
+        )
         + "."
     )
     if facts["cameras"]:
@@ -100,7 +103,7 @@ def _body(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "| scenes | " + " | ".join(str(facts["scenes"].get(s, 0)) for s in splits) + " |"
     yield (
         "\nA scene belongs to one split at every level, and so do scenes that show the same place "
-        f"({len(facts['near_duplicates'])} such pairs were found by their features). "
+        f"(found by their features: {len(facts['near_duplicates'])}). "
         "`splits.csv` has the split of every scene."
     )
     yield "\n## Quality\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 from defocus_ds.dataset.duplicates import Duplicate
 from defocus_ds.errors import ConfigError
-from defocus_ds.frames import Level, known_px
+from defocus_ds.frames import known_px
 
 __all__ = ["RELEASE_FORMAT", "RELEASE_NAME", "About", "release_facts"]
 
@@ -69,6 +69,7 @@ def release_facts(
     splits: Mapping[str, str],
     duplicates: Sequence[Duplicate],
     left_out: Mapping[str, str],
+    held_out: Mapping[str, Any],
     seed: int | None,
     review: str | None,
 ) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def release_facts(
         splits: scene -> split.
         duplicates: near-duplicate scenes.
         left_out: scene or pair -> why.
+        held_out: scene -> `defocus_ds.dataset.held_out.HeldOut`, of this release and earlier ones.
         seed: of the splits; None where they are those of a previous release.
         review: SHA-256 of the review.csv that was obeyed.
     """
@@ -100,6 +102,7 @@ def release_facts(
         "levels": {level: _level(rows, level) for level in crops},
         "near_duplicates": [asdict(pair) for pair in duplicates],
         "left_out": dict(sorted(left_out.items())),
+        "held_out": {scene: asdict(known) for scene, known in held_out.items()},
         "seed": seed,
         "review_sha256": review,
     }
@@ -137,7 +140,7 @@ def _level(rows: Sequence[Mapping[str, Any]], level: str) -> dict[str, Any]:
             if isinstance(value, float) and math.isfinite(value):
                 values.append(value)
     return {
-        "offset": Level(level).offset,
+        "offsets": sorted({row["offset"] for row in kept}),
         "pairs": len(kept),
         "residual_px": _spread(known_px(row["residual_px"]) for row in kept),
         "blur_radius_px": _spread(row["blur_radius_px"] for row in kept),

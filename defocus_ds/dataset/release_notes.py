@@ -20,17 +20,21 @@ def growth_notes(
 
     Args:
         previous: the earlier release; None where there is none.
-        before: its scenes -> split.
+        before: scenes -> split of it, and of those that releases before it held out.
         sharp: scenes that have a sharp image.
         splits: of the new release.
     """
     gone = sorted(before.keys() - splits.by_scene.keys())
     if gone:
-        yield f"{len(gone)} of the scenes of {previous} are not released again: {_few(gone)}."
+        yield (
+            f"{len(gone)} scenes of {previous}, or held out before it, are not released again: "
+            f"{_few(gone)}."
+        )
     if unseen := [scene for scene in gone if before[scene] != "train" and scene not in sharp]:
         yield (
-            f"{len(unseen)} of them were held out and have no image any more: what is a "
-            f"near-duplicate of them cannot be found and may be in train: {_few(unseen)}."
+            f"{len(unseen)} of them were held out and have no image any more: their captures are "
+            "known under any name, but other shots of the same place cannot be found and may be "
+            f"in train: {_few(unseen)}."
         )
     if previous is not None:
         yield (
