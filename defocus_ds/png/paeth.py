@@ -116,11 +116,8 @@ def _undo_line(line: Any, above: Any, to: Any) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _paeth(left: Any, above: Any, corner: Any) -> Any:
-    """Of three neighbours the one nearest to left + above - corner.
-
-    Minimum, not ``and``: that would be a branch, and on photographs one guessed wrong.
-    """
+    """Of three neighbours the one nearest to left + above - corner."""
     a, b = above - corner, left - corner
     to_left, to_above, to_corner = abs(a), abs(b), abs(a + b)
     rest = above if to_above <= to_corner else corner
-    return left if to_left <= min(to_above, to_corner) else rest
+    return left if to_left <= to_above and to_left <= to_corner else rest
