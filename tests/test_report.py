@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from report_dataset import CAST, HOSTILE, LEVELS, make_dataset, radius_map, row_of, write_crops
 from scenes import TruePair, true_pair
 
-from defocus_ds.dataset.manifest import read_scenes, write_scenes
+from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes, write_scenes
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level, Pair
 from defocus_ds.optics import Transfer, blur_disk, to_encoded, to_linear
@@ -42,6 +42,7 @@ from defocus_ds.report.pictures import (
 from defocus_ds.report.plots import shift_plot, trace_plot
 from defocus_ds.resample import resample
 from defocus_ds.stages.register.radius_map import RadiusMap
+from defocus_ds.store import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -517,12 +518,40 @@ def test_what_the_build_rejected_cannot_be_accepted(tmp_path: Path, pair: TruePa
     titles = [a["title"] if "disabled" in a else None for a in buttons[:6]]
     limit, skipped, *open_, rules, failed = titles
     assert "with a higher --set register.max_residual_px and --replace" in (limit or "")
-    assert "shoot the pair again" in (rules or "")
+    assert "for the reasons that it names" in (rules or "")
     assert "--skip" in (skipped or "")
     assert open_ == [None] * 2
     assert "could not make it" in (failed or "")
     rejects = [a for t, a in page.tags if t == "button" and a.get("data-do") == "reject"]
     assert not [a for a in rejects if "disabled" in a]
+
+
+def test_a_residual_that_cannot_be_measured_has_no_limit_to_raise(
+    tmp_path: Path, pair: TruePair
+) -> None:
+    rejected = {("a", "low"): "residual: cannot be measured, limit 1 px"}
+    dataset = make_dataset(tmp_path / "set", pair, ("a",), rejected=rejected)
+    rows = read_scenes(dataset / SCENES_NAME)
+    for row in rows:
+        if row["level"] == "low":
+            row["residual_px"] = 1e6  # how records hold what could not be measured
+    write_scenes(dataset / SCENES_NAME, rows)
+    page = Page(report(dataset))
+    accept = [a for t, a in page.tags if t == "button" and a.get("data-do") == "accept"]
+    assert "for the reasons that it names" in (accept[0]["title"] or "")
+
+
+def test_maps_follow_the_limit_of_the_dataset(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    page = report(dataset)
+    maps = sorted(page.parent.glob("assets/*/low-*shift*.svg"))
+    before = [path.read_text() for path in maps]
+    info = read_json(dataset / "dataset.json")
+    info["config"]["tile"]["max_residual_px"] = 0.001
+    write_json(dataset / "dataset.json", info)
+    report(dataset)
+    assert before
+    assert all(path.read_text() != text for path, text in zip(maps, before, strict=True))
 
 
 def test_the_command_can_be_pasted(tmp_path: Path, pair: TruePair) -> None:

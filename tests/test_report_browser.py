@@ -382,6 +382,19 @@ def test_the_review_is_saved_to_the_byte_and_loaded_elsewhere(
     assert elsewhere.inner_text("#counts") == "0 accepted, 0 rejected, 13 undecided"
 
 
+def test_loading_a_review_loses_no_note(opened: Opened) -> None:
+    page = opened()
+    head = b"scene,level,decision,note,image_sha256\n"
+    load(page, head + b"chair,low,,look again,\nzebra,low,reject,moved,\n")
+    load(page, head + b"chair,low,accept,,\nzebra,low,,shaken,\n")
+    assert decision(page, "chair/low") == ["Accept", "look again"]
+    assert decision(page, "zebra/low") == ["Reject", "shaken"]
+    assert "1 in place of another decision or note" in page.inner_text("#status")
+    said = refuse(page, head + b"chair,high,reject,the curtain," + b"0" * 64 + b"\n")
+    assert "line 2: chair/high was decided about another image" in said
+    assert decision(page, "chair/high") == ["", "the curtain"]
+
+
 def test_a_file_that_is_no_review_is_refused_with_the_reason(opened: Opened) -> None:
     page = opened()
     head = b"scene,level,decision,note\n"
@@ -392,7 +405,7 @@ def test_a_file_that_is_no_review_is_refused_with_the_reason(opened: Opened) -> 
     assert "line 2: 3 cells, need 4" in refuse(page, head + b"chair,low,accept\n")
     assert "line 2: 4 cells, need 5" in refuse(page, bound + b"chair,low,accept,\n")
     old = bound + b"chair,low,reject,," + b"0" * 64 + b"\n"
-    assert "line 2: chair/low was decided about other pixels" in refuse(page, old)
+    assert "line 2: chair/low was decided about another image" in refuse(page, old)
     assert "line 3: a quotation mark is never" in refuse(page, head + b'a,low,,\nb,low,,"x\n')
     assert "line 2: text after a closing" in refuse(page, head + b'chair,low,reject,"x"y\n')
     assert "not text in UTF-8" in refuse(page, head + b"chair,low,reject,\xff\n")

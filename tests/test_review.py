@@ -82,9 +82,11 @@ def test_decisions_hold_only_for_the_pixels_that_were_looked_at(tmp_path: Path) 
     report = crop(dataset, review=written(tmp_path, bound, header=BOUND))
     assert [item.pair.scene for item in report.left_out] == ["scene00", "scene01"]
     other = f"scene00,low,accept,,{'0' * 64}\n"
-    message = r"1 of its decisions are about other pixels .*: scene00/low\. .*Load the file"
+    message = r"1 of its decisions are about other images .*: scene00/low\. .*Load the file"
     with pytest.raises(DatasetError, match=message):
         crop(dataset, review=written(tmp_path, other, header=BOUND))
+    note = other.replace("accept", "").replace(",,,", ",,look again,")
+    assert not crop(dataset, review=written(tmp_path, note, header=BOUND)).left_out
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:

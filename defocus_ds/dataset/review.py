@@ -74,7 +74,7 @@ class Review:
             )
         if old := [str(built.pair) for built in pairs if not self._is_of(built)]:
             raise DatasetError(
-                f"{self.path}: {len(old)} of its decisions are about other pixels than the dataset "
+                f"{self.path}: {len(old)} of its decisions are about other images than the dataset "
                 f"has now: {_first(old)}. They were built anew, or are of another dataset. Load "
                 "the file on a new page of `defocus-ds report`, look at these pairs, and save it."
             )
@@ -90,7 +90,7 @@ class Review:
 
     def _is_of(self, built: BuiltPair) -> bool:
         found = self.decisions.get(built.pair, Decision())
-        return found.image_sha256 in ("", built.blurred_sha256)
+        return not found.decision or found.image_sha256 in ("", built.blurred_sha256)
 
 
 def read_review(path: Path) -> Review:

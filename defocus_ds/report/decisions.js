@@ -79,7 +79,8 @@ const review = (() => {
   const text = () => csv.format(rows.filter((row) => decided.has(row)).map((row) =>
     [row.dataset.scene, row.dataset.level, of(row).decision, of(row).note, row.dataset.made]));
 
-  // Rows of a review.csv that are about this dataset are taken, the others are said.
+  // Rows of a review.csv that are about this dataset are taken, the others are said.  What a row
+  // leaves empty stays as it was; of a row about other pixels only the note is taken.
   const take = (content) => {
     const changes = [], troubles = [], seen = new Set();
     for (const { line, cells: [scene, level, decision, note, made] } of csv.read(content)) {
@@ -88,14 +89,19 @@ const review = (() => {
       const trouble = !row ? `${name} is not in this dataset`
         : seen.has(name) ? `${name} is there twice`
         : !["accept", "reject", ""].includes(decision) ? `${name}: decision "${decision}", need accept, reject or nothing`
-        : made && made !== row.dataset.made ? `${name} was decided about other pixels; look at it again`
+        : made && made !== row.dataset.made && decision ? `${name} was decided about another image; look at it again`
         : decision === "accept" && !mayAccept(row) ? `${name} cannot be accepted: ${refusal(row)}`
         : null;
+      const first = row && !seen.has(name);
       seen.add(name);
       if (trouble) troubles.push(`line ${line}: ${trouble}`);
-      else changes.push([row, { decision, note }]);
+      if (first && (!trouble || note)) {
+        const now = of(row);
+        changes.push([row, { decision: (!trouble && decision) || now.decision, note: note || now.note }]);
+      }
     }
-    const replaced = changes.filter(([row, entry]) => decided.has(row) && of(row).decision !== entry.decision).length;
+    const other = (before, after) => before && before !== after;
+    const replaced = changes.filter(([row, entry]) => other(of(row).decision, entry.decision) || other(of(row).note, entry.note)).length;
     return { rows: changes.length, changed: change(changes), replaced, troubles };
   };
 

@@ -201,7 +201,7 @@
       const done = review.take(text);
       troubles = done.troubles;
       say(`${file.name}: ${plural(done.rows, "row")} loaded`
-        + (done.replaced ? `, ${done.replaced} in place of another decision` : "") + (done.changed ? "; u takes it back." : "."));
+        + (done.replaced ? `, ${done.replaced} in place of another decision or note` : "") + (done.changed ? "; u takes it back." : "."));
     } catch (error) {
       say("");
       troubles = [error instanceof TypeError ? "it is not text in UTF-8" : error.message];

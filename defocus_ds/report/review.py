@@ -76,7 +76,7 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     dataset = Path(dataset)
     refuse_unfinished(dataset)
     facts = read_info(dataset)
-    scenes = _scenes(read_scenes(dataset / SCENES_NAME))
+    scenes = _scenes(read_scenes(dataset / SCENES_NAME), _limit(facts))
     folder = dataset / "report"
     _refuse_links(folder)
     pictures: dict[str, ScenePictures] = {}
@@ -102,15 +102,15 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     return page
 
 
-def _scenes(rows: Sequence[Mapping[str, Any]]) -> list[_Scene]:
-    """The rows by scene, in the manifest's order."""
+def _scenes(rows: Sequence[Mapping[str, Any]], limit_px: float | None) -> list[_Scene]:
+    """The rows by scene, in the manifest's order; the maps mark what is above the limit."""
     names = list(dict.fromkeys(row["scene"] for row in rows))
     scenes = []
     for name in names:
         own = [row for row in rows if row["scene"] == name]
         sharp = next((row["image"] for row in own if row["level"] == Level.SHARP), None)
         drawn_from = ("level", "image", "image_sha256", "alignment", "colour")
-        parts = [_PICTURES_VERSION] + [[row[key] for key in drawn_from] for row in own]
+        parts = [_PICTURES_VERSION, limit_px] + [[row[key] for key in drawn_from] for row in own]
         scenes.append(
             _Scene(
                 name,

@@ -18,7 +18,7 @@ _RESIDUAL = (
     "build rejected it for its residual; build again with a higher --set register.max_residual_px "
     "and --replace to keep it"
 )
-_REJECTED = "build rejected it for what no setting allows; shoot the pair again"
+_REJECTED = "build rejected it for the reasons that it names; mend those and build again to keep it"
 _VERDICTS = ("keep", "reject", "failed")
 _DECISIONS = (
     ("", "any"),
@@ -76,11 +76,11 @@ def verdict_label(pair: PairView) -> str:
 
 def _refusal(pair: PairView) -> str:
     """Why a pair cannot be accepted; empty if it can."""
-    codes = {reason.partition(":")[0] for reason in pair.reasons}
-    if "skipped" in codes:
+    if any(reason.startswith("skipped:") for reason in pair.reasons):
         return _SKIPPED
     if pair.verdict == "reject":
-        return _RESIDUAL if codes == {"residual"} else _REJECTED
+        alone = len(pair.reasons) == 1 and pair.reasons[0].startswith("residual:")
+        return _RESIDUAL if alone and pair.residual_px is not None else _REJECTED
     return "" if pair.verdict == "keep" else _FAILED
 
 
