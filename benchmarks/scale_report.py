@@ -283,8 +283,8 @@ built independently, and twice the machines are twice the scenes.
 **What would change.** Splits of a collection need near-duplicates found across shoots: the search
 compares every scene's words with every other's in half a microsecond a pair and holds 40 KB a
 scene, {0.5e-6 * 1e12 / 3600:.0f} core-hours and 40 GB for a million; it would get an index on disk.
-Records of alignments would move out of `scenes.parquet` into files of their own, and its rows into
-several row groups, so that a command reads what it needs. Raws would go to cold storage after the
+Records of alignments would move out of `scenes.parquet` into files of their own, so that a command
+reads those that it needs. Raws would go to cold storage after the
 build, and the developed images, which can be made again from them, after the release.
 """
     first, *rest = (textwrap.fill(part, 100) for part in text.strip().split("\n\n"))
