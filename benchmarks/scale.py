@@ -22,8 +22,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,7 @@ def measured(out: Path, sizes: Sequence[int], *, records: int) -> dict[str, Any]
         sign_scenes(everything / "shoot", everything / "dataset")
     found: dict[str, Any] = {"sizes": {}}
     for size in sizes:
-        with _laid_out(everything, out / "some", size) as ready:
-            steps = _once(out, str(size), lambda ready=ready: _steps(ready(), STEPS))
+        steps = _once(out, str(size), partial(_all_steps, everything, out / "some", size))
         found["sizes"][size] = steps | {"planted": planted(size)}
     found["records"] = _once(out, "records", lambda: _records(everything, out / "full", records))
     found["records"]["scenes"] = records
@@ -221,17 +220,12 @@ _WORK: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
 }
 
 
-@contextmanager
-def _laid_out(source: Path, target: Path, size: int) -> Iterator[Callable[[], Path]]:
-    """What lays a shoot and a dataset out when it is called; they are gone afterwards."""
-
-    def ready() -> Path:
-        shutil.rmtree(target, ignore_errors=True)
-        lay_out(source, target, size)
-        return target
-
+def _all_steps(source: Path, target: Path, size: int) -> dict[str, Any]:
+    """Every step on the first scenes, in a place that is gone afterwards."""
+    shutil.rmtree(target, ignore_errors=True)
     try:
-        yield ready
+        lay_out(source, target, size)
+        return _steps(target, STEPS)
     finally:
         shutil.rmtree(target, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -260,15 +261,14 @@ def _paper(given: argparse.Namespace, sizes: Sequence[int], steps: Mapping[int, 
         ),
     ]
     traffic = day["scenes"] * (given.raw_mb + 2 * given.image_mb + 2 * given.crop_mb) / DAY_S
-    return f"""## On paper
-
+    text = f"""
 Full-size scenes, from measured figures and stated assumptions: {given.scene_cpu_s:g} CPU s to build
 a scene ([what a build costs](build.md)); {1000 * pair_s:.1f} CPU ms a crop pair for crop, release
-and both verifications (above), {crops} crops of 128x128 a scene; {given.raw_mb:g} MB of raws,
+and both verifications (above; more than it would be, as the search for near-duplicates is spread
+over so few crops a scene), {crops} crops of 128x128 a scene; {given.raw_mb:g} MB of raws,
 {given.image_mb:g} MB of images and {given.crop_mb:g} MB of crops a scene. Prices are assumptions,
 not anyone's offer: {given.core_hour:g} a core-hour, {given.tb_month:g} a TB and month.
 
-{table(("", "1,000 shoots of 305 scenes a day", "a million scenes"), rows)}
 **Which limit comes first.** In one dataset, the format: `scenes.parquet` may have 200,000 rows and
 4 GB, which is {SCENE_LIMIT} small scenes, but with 435 KB of records a full-size scene only
 {TABLE_BYTES / RECORD_BYTES:.0f}; and a manifest of 4 GB, at 364 bytes a row, has
@@ -283,10 +283,13 @@ built independently, and twice the machines are twice the scenes.
 **What would change.** Splits of a collection need near-duplicates found across shoots: the search
 compares every scene's words with every other's in half a microsecond a pair and holds 40 KB a
 scene, {0.5e-6 * 1e12 / 3600:.0f} core-hours and 40 GB for a million; it would get an index on disk.
-Records of alignments would move out of `scenes.parquet` into files of their own, and its rows into
-several row groups, so that a command reads what it needs. Raws would go to cold storage after the
+Records of alignments would move out of `scenes.parquet` into files of their own, so that a command
+reads those that it needs. Raws would go to cold storage after the
 build, and the developed images, which can be made again from them, after the release.
 """
+    first, *rest = (textwrap.fill(part, 100) for part in text.strip().split("\n\n"))
+    costs = table(("", "1,000 shoots of 305 scenes a day", "a million scenes"), rows)
+    return "\n\n".join(("## On paper", first, costs.rstrip(), *rest)) + "\n"
 
 
 def _of(steps: Mapping[int, Any], sizes: Sequence[int], step: str, key: str) -> list[float]:

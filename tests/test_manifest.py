@@ -1,5 +1,6 @@
 """scenes.parquet, dataset.json and SHA256SUMS: validated, the same bytes, nothing outside."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,42 @@ def test_read_sums_refuses(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "SHA256SUMS").write_text(text)
     with pytest.raises(DatasetError, match=message):
         read_sums(tmp_path)
+
+
+def test_scenes_lie_in_groups_that_can_be_read_one_by_one(
+    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The records of 2,500 full-size scenes are more than a row group may have."""
+    path = tmp_path / "a.parquet"
+    record = json.dumps({"text": "x" * 50_000})
+    many = [
+        row | {"scene": f"{row['scene']}-{i}", "alignment": row["alignment"] and record}
+        for i in range(20)
+        for row in rows
+    ]
+    monkeypatch.setattr(manifest, "_GROUP_ROWS", 16)
+    write_scenes(path, many)
+    assert pq.ParquetFile(path).metadata.num_row_groups == 5
+    monkeypatch.setattr(tables, "_MAX_GROUP_BYTES", len(many) * len(record) // 4)
+    assert len(read_scenes(path)) == len(many)
+
+
+def test_records_of_other_levels_are_let_go(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    full = [row | {"development": "{}", "colour": "{}", "alignment": "{}"} for row in rows]
+    write_scenes(path, full)
+    found = read_scenes(path, records_of=("low",))
+    for row, whole in zip(found, full, strict=True):
+        kept = whole["level"] == "low"
+        assert row == (
+            whole if kept else whole | dict.fromkeys(("development", "colour", "alignment"))
+        )
+    write_scenes(path, full[:1])
+    table = pq.read_table(path)
+    broken = table.set_column(
+        table.schema.get_field_index("alignment"), "alignment", pa.array(["no JSON"])
+    )
+    with tables.table_writer(path, SCENE_SCHEMA) as writer:
+        writer.write_table(broken.cast(SCENE_SCHEMA))
+    with pytest.raises(DatasetError, match="'alignment': not a JSON object"):
+        read_scenes(path, records_of=())

@@ -112,10 +112,8 @@ def crop(
     refuse_unfinished(root)
     info = read_info(root)
     with only_writer(root, sweep=True):
-        rows = read_scenes(root / SCENES_NAME)
+        rows = read_scenes(root / SCENES_NAME, records_of=(chosen.value,))
         pairs, left_out = built_pairs(root, rows, chosen)
-        for row in rows:  # the pairs keep the records of their level, the others are large
-            row |= dict.fromkeys(("alignment", "colour", "development"))
         decided = None if review is None else read_review(review)
         if decided is not None:
             pairs, left_out = decided.applied(pairs, left_out)

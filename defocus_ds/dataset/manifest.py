@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from defocus_ds.dataset.tables import read_table, table_writer, text_limit
+from defocus_ds.dataset.tables import read_groups, table_writer, text_limit
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
 from defocus_ds.store import atomic_path, read_json
@@ -35,6 +36,8 @@ INFO_NAME = "dataset.json"
 SCENES_NAME = "scenes.parquet"
 VERDICTS = ("keep", "reject", "failed")
 MAX_SCENE_ROWS = 200_000
+# a row of a full-size pair has 150 KB, and a row group that is read at most 1 GB
+_GROUP_ROWS = 256
 _MAX_INFO_BYTES = 1 << 26
 _MAX_NAME_BYTES = 255
 _OFFSETS = {level.value: level.offset for level in Level}
@@ -145,31 +148,48 @@ def write_scenes(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = pa.Table.from_arrays(columns, schema=SCENE_SCHEMA)
     _refuse(path, row_problems(table.to_pylist()))
     with atomic_path(path) as temporary, table_writer(temporary, SCENE_SCHEMA) as writer:
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=_GROUP_ROWS)
 
 
-def read_scenes(path: Path) -> list[dict[str, Any]]:
+def read_scenes(path: Path, *, records_of: Container[str] | None = None) -> list[dict[str, Any]]:
     """Rows of scenes.parquet, validated, sorted by scene and focus offset.
+
+    Args:
+        path: the file.
+        records_of: levels whose rows keep their alignment, colour and development, which are
+            nearly all of a row; None keeps them all.
 
     Raises:
         DatasetError: missing or damaged file, another schema, or a row that contradicts itself;
             the text names file, row and column.
     """
-    rows: list[dict[str, Any]] = read_table(path, SCENE_SCHEMA, max_rows=MAX_SCENE_ROWS).to_pylist()
-    _refuse(path, row_problems(rows))
+    rows: list[dict[str, Any]] = []
+    problems: list[tuple[str, str, str]] = []
+    for table in read_groups(path, SCENE_SCHEMA, max_rows=MAX_SCENE_ROWS):
+        part = table.to_pylist()
+        for row in part:
+            problems += ((_name(row), *problem) for problem in _problems(row))
+            if records_of is not None and row["level"] not in records_of:
+                row |= dict.fromkeys(("alignment", "colour", "development"))
+        rows += part
+    _refuse(path, chain(_repeated(rows), problems))
     return rows
 
 
 def row_problems(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """What contradicts itself in the rows of scenes.parquet, as (row, column, message)."""
+    yield from _repeated(rows)
+    for row in rows:
+        for column, message in _problems(row):
+            yield _name(row), column, message
+
+
+def _repeated(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
     seen: set[tuple[str, str]] = set()
     for row in rows:
-        name = _name(row)
         if (row["scene"], row["level"]) in seen:
-            yield name, "level", "a second row for this scene and level"
+            yield _name(row), "level", "a second row for this scene and level"
         seen.add((row["scene"], row["level"]))
-        for column, message in _problems(row):
-            yield name, column, message
 
 
 def _problems(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -241,7 +261,7 @@ def _is_json_object(text: str) -> bool:
         return False
 
 
-def _refuse(path: Path, problems: Iterator[tuple[str, str, str]]) -> None:
+def _refuse(path: Path, problems: Iterable[tuple[str, str, str]]) -> None:
     found = list(problems)
     if found:
         row, column, message = found[0]

@@ -20,6 +20,7 @@ __all__ = [
     "distinct",
     "open_table",
     "read_group",
+    "read_groups",
     "read_table",
     "table_writer",
     "text_limit",
@@ -170,25 +171,34 @@ def read_group(file: Any, group: int, *, path: Path | str, schema: Any) -> Any:
     return table
 
 
-def read_table(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Any:
-    """A whole Parquet file of known schema as an Arrow table, with the file's own metadata.
+def read_groups(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Iterator[Any]:
+    """The row groups of a Parquet file of known schema, one Arrow table after another.
 
     Raises:
         DatasetError: as in `open_table` and `read_group`; more rows than ``max_rows``; or more
-            than 4 GB when decoded.
+            than 4 GB when decoded, all together.
     """
     with open_table(path, schema) as file:
         if file.metadata.num_rows > max_rows:
             raise DatasetError(f"{path}: {file.metadata.num_rows} rows, limit {max_rows}.")
-        groups, size = [], 0
+        size = 0
         for group in range(file.metadata.num_row_groups):
-            groups.append(read_group(file, group, path=path, schema=schema))
-            size += groups[-1].nbytes
+            table = read_group(file, group, path=path, schema=schema)
+            size += table.nbytes
             if size > _MAX_TABLE_BYTES:
                 raise DatasetError(f"{path}: more than {_MAX_TABLE_BYTES} bytes when decoded.")
-        if not groups:
-            return schema.with_metadata(file.schema_arrow.metadata).empty_table()
-        return pa.concat_tables(groups)
+            yield table
+        if not file.metadata.num_row_groups:
+            yield schema.with_metadata(file.schema_arrow.metadata).empty_table()
+
+
+def read_table(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Any:
+    """A whole Parquet file of known schema as an Arrow table, with the file's own metadata.
+
+    Raises:
+        DatasetError: as in `read_groups`.
+    """
+    return pa.concat_tables(list(read_groups(path, schema, max_rows=max_rows)))
 
 
 def _raise_unless_damage(error: Exception, path: Path | str) -> None:
