@@ -70,7 +70,7 @@ def release_facts(
     duplicates: Sequence[Duplicate],
     left_out: Mapping[str, str],
     seed: int | None,
-    review: str | None,
+    review: str | Mapping[str, str | None] | None,
 ) -> dict[str, Any]:
     """The contents of release.json; the card and the citation are written from it.
 
@@ -83,7 +83,7 @@ def release_facts(
         duplicates: near-duplicate scenes.
         left_out: scene or pair -> why.
         seed: of the splits; None where they are those of a previous release.
-        review: SHA-256 of the review.csv that was obeyed.
+        review: SHA-256 of the review.csv that was obeyed; by level where there were several.
     """
     return {
         "format": RELEASE_FORMAT,
