@@ -251,7 +251,7 @@ def test_a_flipped_byte_is_named_and_leaves_nothing(copy: Path, tmp_path: Path, 
     shard = sorted((copy / "low").glob("train-*"))[1]
     group = pq.read_metadata(shard).row_group(1)
     flip(shard, group.column(6).data_page_offset + 5_000)  # among the PNG files
-    rows = rf"{shard.name}: rows 32 to {31 + group.num_rows}: row group 1.*damaged"
+    rows = rf"{shard.name}: rows 32 to {31 + group.num_rows} are damaged"
     with pytest.raises(DatasetError, match=rows):
         export(copy.parent, tmp_path / "out/low-pairs", to=to)
     assert list((tmp_path / "out").iterdir()) == []

@@ -23,6 +23,7 @@ from defocus_ds.dataset import tables
 from defocus_ds.dataset.importers import IMPORTERS, ImportOptions, import_images, write
 from defocus_ds.dataset.importers.degradation import parse_degradation
 from defocus_ds.dataset.importers.listing import PairFiles, listed, splits_of
+from defocus_ds.dataset.pixels import pixels_sha256
 from defocus_ds.dataset.shards import MANIFEST_SCHEMA
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.dataset.verify import verify
@@ -322,6 +323,25 @@ def test_images_of_a_test_split_are_not_imported(
     assert list(report.refused) == ["a/0001.png"]
     assert "kodak24" in report.refused["a/0001.png"]
     assert "a-0001" not in {row["scene"] for row in rows(tmp_path / "out", "average-5x5")}
+
+
+@pytest.mark.parametrize(("name", "mode"), [("again.png", "RGB"), ("alpha.png", "RGBA")])
+def test_images_of_a_test_split_saved_again_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: str
+) -> None:
+    from defocus_ds.dataset.importers import sharp
+
+    released = {SIZE: {pixels_sha256(picture(1)): "kodak24 test"}}
+    monkeypatch.setattr(sharp, "released_test_images", lambda: released)
+    tree = tmp_path / "tree"
+    save(tree / "other.png", picture(0))
+    Image.fromarray(picture(1)).convert(mode).save(tree / name, compress_level=1)
+    (tree / "half.png").write_bytes((tree / name).read_bytes()[:9000])
+    report = import_images("sharp", tree, tmp_path / "out", options=ImportOptions(size=64))
+    assert set(report.refused) == {name, "half.png"}
+    assert "kodak24 test" in report.refused[name]
+    assert "damaged" in report.refused["half.png"]
+    assert {row["scene"] for row in rows(tmp_path / "out", "average-5x5")} == {"other"}
 
 
 def test_unusable_images_are_not_counted_among_those_chosen(

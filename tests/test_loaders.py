@@ -198,6 +198,20 @@ def test_damage_names_shard_and_rows(copy: Path) -> None:
         crops.arrays()
 
 
+def test_a_flipped_byte_names_the_rows_of_its_group(copy: Path) -> None:
+    shard = sorted((copy / "low").glob("train-*"))[1]
+    group = pq.read_metadata(shard).row_group(2)
+    data = bytearray(shard.read_bytes())
+    data[group.column(6).data_page_offset + 5_000] ^= 1
+    shard.write_bytes(data)
+    first = pq.read_metadata(sorted((copy / "low").glob("train-*"))[0]).num_rows
+    crops = load_crops(copy, level="low", split="train")
+    assert crops[first + 63].row["split"] == "train"
+    rows = rf"{shard.name}: rows 64 to {63 + group.num_rows} are damaged \("
+    with pytest.raises(DatasetError, match=rows):
+        crops[first + 64]
+
+
 def test_check_compares_the_hash_and_names_shard_and_row(copy: Path) -> None:
     shard = sorted((copy / "low").glob("train-*"))[1]
     table = pq.read_table(shard)

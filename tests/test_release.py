@@ -270,6 +270,20 @@ def test_pairs_that_a_review_left_out_of_the_crops_are_said(cropped: Path, tmp_p
     assert facts["review_sha256"] == sha256_file(review)
 
 
+def test_the_reviews_of_all_levels_are_recorded(cropped: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(cropped, tmp_path / "dataset"))
+    review = tmp_path / "review.csv"
+    review.write_text("scene,level,decision,note\nscene01,high,reject,\n")
+    crop(root, level="high", review=review)
+    release(root, tmp_path / "one", about=ABOUT)
+    facts = json.loads((tmp_path / "one" / "release.json").read_text())
+    assert facts["review_sha256"] == {"low": None, "high": sha256_file(review)}
+    crop(root, level="low", review=review)
+    release(root, tmp_path / "both", about=ABOUT)
+    facts = json.loads((tmp_path / "both" / "release.json").read_text())
+    assert facts["review_sha256"] == sha256_file(review)
+
+
 @pytest.fixture(scope="module")
 def three_levels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four scenes, of which scene02 has no low crops: it comes nearest to a quarter of all."""

@@ -290,6 +290,18 @@ def test_images_of_a_released_test_split_are_not_trained_on(
         open_training_data(images(), root, cache=tmp_path / "cache")
 
 
+def test_released_test_images_saved_again_are_not_trained_on(
+    real_data: Path, tmp_path: Path
+) -> None:
+    with Image.open(real_data / "kodak24/kodim01.png") as image:
+        image.save(tmp_path / "saved again.png", compress_level=1)
+        image.save(tmp_path / "bitmap.bmp")
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "another.png")
+    found = find_images(tmp_path, size=128, seed=0)
+    assert found.tests == dict.fromkeys(("saved again.png", "bitmap.bmp"), "kodak24 test")
+    assert found.names == ("another.png",)
+
+
 def test_the_folder_of_bsd500_yields_its_training_images(real_data: Path) -> None:
     found = find_images(real_data / "bsds500", size=128, seed=0)
     assert len(found.tests) == 200

@@ -175,7 +175,7 @@ def release(
                 left_out=left_out,
                 held_out=held_out_now(splits.by_scene, sharp, earlier),
                 seed=seed if previous is None else None,
-                review=decided.sha256 if decided else chosen[0].record.get("review"),
+                review=decided.sha256 if decided else _obeyed(chosen),
             )
             write_bytes(fresh / SPLITS_NAME, table.encode())
             _describe(fresh, facts)
@@ -202,6 +202,13 @@ def _describe(folder: Path, facts: Mapping[str, Any]) -> None:
     sizes = {name: path.stat().st_size for name, path in shards.items()}
     write_json(folder / CROISSANT_NAME, croissant(facts, digests=digests, sizes=sizes))
     write_sums(folder, digests)
+
+
+def _obeyed(chosen: Sequence[LevelCrops]) -> str | dict[str, str | None] | None:
+    """SHA-256 of the review that the crops obeyed; by level where they obeyed different ones."""
+    found = {item.level.value: item.record.get("review") for item in chosen}
+    first, *others = found.values()
+    return first if all(other == first for other in others) else found
 
 
 def _levels(chosen: Sequence[LevelCrops]) -> dict[str, set[str]]:

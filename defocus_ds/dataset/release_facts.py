@@ -71,7 +71,7 @@ def release_facts(
     left_out: Mapping[str, str],
     held_out: Mapping[str, Any],
     seed: int | None,
-    review: str | None,
+    review: str | Mapping[str, str | None] | None,
 ) -> dict[str, Any]:
     """The contents of release.json; the card and the citation are written from it.
 
@@ -85,7 +85,7 @@ def release_facts(
         left_out: scene or pair -> why.
         held_out: scene -> `defocus_ds.dataset.held_out.HeldOut`, of this release and earlier ones.
         seed: of the splits; None where they are those of a previous release.
-        review: SHA-256 of the review.csv that was obeyed.
+        review: SHA-256 of the review.csv that was obeyed; by level where there were several.
     """
     return {
         "format": RELEASE_FORMAT,

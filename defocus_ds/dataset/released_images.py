@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,7 +14,14 @@ from defocus_ds.frames import UInt8Image
 from defocus_ds.stages.tile import luma
 from defocus_ds.store import sha256_file
 
-__all__ = ["ImageFolder", "Unusable", "blurred_crop", "centre", "decode_rgb"]
+__all__ = [
+    "ImageFolder",
+    "Unusable",
+    "blurred_crop",
+    "centre",
+    "decode_rgb",
+    "released_test_split",
+]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM")
@@ -103,6 +110,41 @@ def decode_rgb(path: Path, *, size: tuple[int, int] | None = None) -> UInt8Image
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise Unusable(f"cannot be decoded ({error})") from error
+
+
+def released_test_split(
+    path: Path, size: tuple[int, int], released: Mapping[tuple[int, int], Mapping[str, str]]
+) -> str | None:
+    """The released test split that an image belongs to, by its file or by its pixels.
+
+    A file that was saved again without loss is the same image; only files of the size of a test
+    image are decoded.
+
+    Args:
+        path: of the image.
+        size: (width, height) in pixels that its header declares.
+        released: from `defocus_ds.dataset.released_manifest.released_test_images`.
+
+    Returns:
+        "kodak24 test"; None where it belongs to none, also where it cannot be decoded.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    from PIL import Image
+
+    digests = released.get(size)
+    if digests is None:
+        return None
+    if split := digests.get(sha256_file(path)):
+        return split
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.mode not in ("RGB", "RGBA"):
+                return None
+            return digests.get(pixels_sha256(np.asarray(image)[..., :3]))
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return None
 
 
 def centre(width: int, height: int, *, size: int) -> tuple[int, int]:

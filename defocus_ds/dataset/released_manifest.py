@@ -73,16 +73,17 @@ def released_names() -> tuple[str, ...]:
 
 
 def released_test_images() -> dict[tuple[int, int], dict[str, str]]:
-    """(width, height) -> SHA-256 of a file -> the released test split that it belongs to.
+    """(width, height) -> SHA-256 of a file, or of its pixels -> its released test split.
 
-    Nothing may be trained on these.
+    Nothing may be trained on these; `released_test_split` looks one image up.
     """
     found: dict[tuple[int, int], dict[str, str]] = {}
     for name in released_names():
         for row in read_released(name).rows:
             if row["split"] == "test":
-                files = found.setdefault((row["width"], row["height"]), {})
-                files[row["sha256_file"]] = f"{name} test"
+                digests = found.setdefault((row["width"], row["height"]), {})
+                for column in ("sha256_file", "sha256_image"):
+                    digests[row[column]] = f"{name} test"
     return found
 
 

@@ -138,37 +138,16 @@ def read_group(file: Any, group: int, *, path: Path | str, schema: Any) -> Any:
 
     Raises:
         DatasetError: damaged, text that is not UTF-8 or too long, more bytes than a row group may
-            hold, or a null where the schema has none.
+            hold, or a null where the schema has none; the text names the file and the rows.
     """
-    where = f"{path}: row group {group}"
-    left = _MAX_GROUP_BYTES
-    columns: list[Any] = []
     try:
-        found = file.schema_arrow  # made anew at every access
-        for field in schema:
-            if field.name not in found.names:
-                columns.append(pa.nulls(len(columns[0]), field.type))
-                left -= columns[-1].nbytes
-                continue
-            chunks = []
-            for batch in file.iter_batches(
-                _BATCH_ROWS, row_groups=[group], columns=[field.name], use_threads=False
-            ):
-                column = batch.column(0)
-                left -= _decoded_bytes(column, field.name, f"{where}: column {field.name!r}")
-                if left < 0:
-                    raise DatasetError(f"{where}: more than {_MAX_GROUP_BYTES} bytes when decoded.")
-                chunks.append(column if column.type == field.type else column.cast(field.type))
-            columns.append(pa.chunked_array(chunks, field.type))
-        table = pa.Table.from_arrays(columns, schema=schema.with_metadata(found.metadata))
-        table.validate(full=True)
+        return _group_table(file, group, schema)
     except Exception as error:
-        _raise_unless_damage(error, path)
-        raise DatasetError(f"{where} is damaged ({_one_line(error)}).") from error
-    for field in schema:
-        if not field.nullable and table.column(field.name).null_count:
-            raise DatasetError(f"{where}: column {field.name!r} holds a null.")
-    return table
+        text = f": {error}"
+        if not isinstance(error, DatasetError):
+            _raise_unless_damage(error, path)
+            text = f" are damaged ({_one_line(error)})."
+        raise DatasetError(f"{path}: {_rows_named(file, group)}{text}") from error
 
 
 def read_groups(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Iterator[Any]:
@@ -199,6 +178,40 @@ def read_table(path: Path, schema: Any, *, max_rows: int = MAX_ROWS) -> Any:
         DatasetError: as in `read_groups`.
     """
     return pa.concat_tables(list(read_groups(path, schema, max_rows=max_rows)))
+
+
+def _group_table(file: Any, group: int, schema: Any) -> Any:
+    """What `read_group` gives; its errors do not say where."""
+    left = _MAX_GROUP_BYTES
+    columns: list[Any] = []
+    found = file.schema_arrow  # made anew at every access
+    for field in schema:
+        if field.name not in found.names:
+            columns.append(pa.nulls(len(columns[0]), field.type))
+            left -= columns[-1].nbytes
+            continue
+        chunks = []
+        for batch in file.iter_batches(
+            _BATCH_ROWS, row_groups=[group], columns=[field.name], use_threads=False
+        ):
+            column = batch.column(0)
+            left -= _decoded_bytes(column, field.name, f"column {field.name!r}")
+            if left < 0:
+                raise DatasetError(f"more than {_MAX_GROUP_BYTES} bytes when decoded.")
+            chunks.append(column if column.type == field.type else column.cast(field.type))
+        columns.append(pa.chunked_array(chunks, field.type))
+    table = pa.Table.from_arrays(columns, schema=schema.with_metadata(found.metadata))
+    table.validate(full=True)
+    for field in schema:
+        if not field.nullable and table.column(field.name).null_count:
+            raise DatasetError(f"column {field.name!r} holds a null.")
+    return table
+
+
+def _rows_named(file: Any, group: int) -> str:
+    """The rows of a row group, counted from 0 in the file: ``rows 64 to 95``."""
+    sizes = [file.metadata.row_group(index).num_rows for index in range(group + 1)]
+    return f"rows {sum(sizes[:-1])} to {sum(sizes) - 1}"
 
 
 def _raise_unless_damage(error: Exception, path: Path | str) -> None:

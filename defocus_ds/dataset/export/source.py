@@ -72,12 +72,7 @@ class Stream:
             first = 0
             with open_table(path, CROP_SCHEMA) as file:
                 for group in range(file.metadata.num_row_groups):
-                    last = first + file.metadata.row_group(group).num_rows - 1
-                    try:
-                        table = read_group(file, group, path=path, schema=CROP_SCHEMA)
-                    except DatasetError as error:
-                        text = str(error).removeprefix(f"{path}: ")
-                        raise DatasetError(f"{path}: rows {first} to {last}: {text}") from error
+                    table = read_group(file, group, path=path, schema=CROP_SCHEMA)
                     for batch in table.to_batches(_BATCH_ROWS):
                         for row in batch.to_pylist():
                             yield self._checked(index, row, f"{path}: row {first}")

@@ -15,11 +15,10 @@ from defocus_ds.dataset.importers.listing import (
     splits_of,
 )
 from defocus_ds.dataset.manifest import enclosing_dataset
-from defocus_ds.dataset.released_images import Unusable
+from defocus_ds.dataset.released_images import Unusable, released_test_split
 from defocus_ds.dataset.released_manifest import released_test_images
 from defocus_ds.dataset.split import hash_fraction
 from defocus_ds.errors import DatasetError
-from defocus_ds.store import sha256_file
 
 __all__ = ["list_sharp"]
 
@@ -74,13 +73,13 @@ def list_sharp(root: Path, options: ImportOptions) -> Listing:
 
 
 def _problem(path: Path, released: _TestImages, size: int) -> str | None:
-    """Why an image cannot be used, by its header; only files of a test image's size are hashed."""
+    """Why an image cannot be used, by its header; files of a test image's size by their pixels."""
     try:
-        width, height = image_header(path).size
+        declared = image_header(path).size
     except Unusable as problem:
         return str(problem)
-    if min(width, height) < size:
-        return f"{width}x{height} px is smaller than a crop of {size}"
-    if split := released.get((width, height), {}).get(sha256_file(path)):
+    if min(declared) < size:
+        return f"{declared[0]}x{declared[1]} px is smaller than a crop of {size}"
+    if split := released_test_split(path, declared, released):
         return f"an image of the released {split} split; see `defocus-ds split`"
     return None

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from defocus_ds.dataset.manifest import enclosing_dataset
+from defocus_ds.dataset.released_images import released_test_split
 from defocus_ds.dataset.released_manifest import released_test_images
 from defocus_ds.dataset.split import hash_fraction
 from defocus_ds.errors import CaptureUnreadable, DatasetError
@@ -46,7 +47,7 @@ class ImageList:
 def find_images(root: Path, *, size: int, seed: int) -> ImageList:
     """The images under a folder that are large enough for a crop and in no released test split.
 
-    Only headers are read, and files of the size of a test image, whose SHA-256 is compared.
+    Only headers are read, and files of the size of a test image, whose pixels are compared.
 
     Args:
         root: searched with its subfolders; names that start with a dot are left out.
@@ -76,7 +77,7 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
         except ValueError as error:
             rejected[relative.as_posix()] = str(error)
             continue
-        if shape in released and (split := released[shape].get(sha256_file(path))):
+        if split := released_test_split(path, shape, released):
             tests[relative.as_posix()] = split
         else:
             names.append(relative.as_posix())
