@@ -32,7 +32,7 @@ def test_plain_lines_say_counts_label_and_time_left(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Progress("crop", 4) as bar:
-        clock.now += 7200  # until the first is done, which says nothing about the others
+        clock.now += 600  # until the first is begun, which says nothing about the others
         for scene in ("a", "b", "c", "d"):
             clock.now += 1200
             bar.advance(scene)
@@ -40,10 +40,26 @@ def test_plain_lines_say_counts_label_and_time_left(
     assert out == ""
     assert err.splitlines() == [
         "crop: 1/4 a",
-        "crop: 2/4 b (0:40:00 left)",
+        "crop: 2/4 b",
         "crop: 3/4 c (0:20:00 left)",
         "crop: 4/4 d",
     ]
+
+
+def test_the_first_items_of_jobs_side_by_side_are_no_measure(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress("develop", 305) as bar:
+        for wave in range(3):
+            clock.now += 60
+            for job in range(8):
+                clock.now += 0.3
+                bar.advance(f"{wave}-{job}")
+    lines = capsys.readouterr().err.splitlines()
+    assert not any("left" in line for line in lines if "0-" in line)
+    (early, *_) = [line for line in lines if "left" in line]
+    assert "develop: 9/305" in early
+    assert "(0:38:" in early  # 37 waves of a minute are to come
 
 
 def test_what_was_done_before_is_no_measure_of_the_time_left(

@@ -28,11 +28,13 @@ class StageProgress:
         self._done = dict.fromkeys(totals, 0)
         # stage -> what was done at its first line, and when: what came before it is no measure
         self._first: dict[str, tuple[int, float]] = {}
+        self._start = time.monotonic()
         self._shown = float("-inf")
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> StageProgress:
+        self._start = time.monotonic()
         if sys.stderr.isatty():
             self._open_bars()
         return self
@@ -76,7 +78,9 @@ class StageProgress:
         done, total = self._done[stage], self._totals[stage]
         line = f"{stage}: {done if total is None else f'{done}/{total}'} {label}".rstrip()
         before, since = self._first[stage]
-        if total is None or not before < done < total:
+        # jobs side by side end their first items together, which says nothing of the next
+        too_early = now - since < since - self._start
+        if total is None or not before < done < total or too_early:
             return line
         left = round((now - since) / (done - before) * (total - done))
         return f"{line} ({left // 3600}:{left // 60 % 60:02}:{left % 60:02} left)"
