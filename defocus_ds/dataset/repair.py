@@ -12,7 +12,7 @@ from typing import Any
 
 from defocus_ds.dataset.checksums import SUMS_NAME, read_sums
 from defocus_ds.dataset.cut import cut_crop
-from defocus_ds.dataset.findings import Finding, VerifyReport
+from defocus_ds.dataset.findings import Finding, VerifyReport, repair
 from defocus_ds.dataset.folders import only_writer
 from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
 from defocus_ds.dataset.pairs import BuiltPair, built_pairs
@@ -32,7 +32,7 @@ from defocus_ds.store import sha256_file
 
 __all__ = ["RepairReport", "repair_shards"]
 
-_SHARD = re.compile(r"(?:.*/)?(low|medium|high)/(train|val|test)-(\d{5})-of-(\d{5})\.parquet")
+_SHARD = re.compile(r"(?:.*/)?([^/]+)/(train|val|test)-(\d{5})-of-(\d{5})\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,9 @@ def repair_shards(
     names = _shards(report.findings)
     if not names:
         return RepairReport((), {})
+    if report.kind in ("import", "split"):
+        why = "it was not cut from the images of a built dataset."
+        return RepairReport((), {name: f"{why} {repair(name, kind=report.kind)}" for name in names})
     if not (source / SCENES_NAME).is_file():
         raise DatasetError(
             f"{source}: no {SCENES_NAME}, so there are no images to cut the shards from. Give the "
@@ -106,7 +109,9 @@ def _rebuild(root: Path, name: str, sums: Mapping[str, str], images: _Images) ->
     if name not in sums:
         raise DatasetError(f"{SUMS_NAME} has no line for it; it is no shard of this dataset.")
     target = root / name
-    chosen = next(known for known in BLURRED_LEVELS if known.value == level)
+    chosen = next((known for known in BLURRED_LEVELS if known.value == level), None)
+    if chosen is None:
+        raise DatasetError(f"{level!r} is none of {', '.join(BLURRED_LEVELS)}. Copy it again.")
     manifest = target.parent / MANIFEST_NAME
     splits = read_table(manifest, MANIFEST_SCHEMA).column("split").to_pylist()
     sizes = shard_counts(splits.count(split))
