@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +36,18 @@ from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
 from defocus_ds.store import sha256_file
 from defocus_ds_cli.main import cli
+
+DIES_IN_REPAIR = """
+import os, signal, sys
+from pathlib import Path
+from defocus_ds.dataset import repair, shards
+from defocus_ds.dataset.verify import verify
+
+shards.SHARD_ROWS = 16
+shards.ShardWriter.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+root, images = map(Path, sys.argv[1:])
+repair.repair_shards(verify(root), images=images)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +207,58 @@ def test_findings_are_shown_where_nothing_can_be_repaired(copy: Path) -> None:
     assert (told["clean"], told["repaired"], told["failed"]) == (False, [], {})
     assert {finding["file"] for finding in told["findings"]} == {f"crops/low/{shard.name}"}
     assert "--images" in machine.stderr
+
+
+@pytest.mark.parametrize("kind", ["dataset", "release"])
+def test_what_a_killed_repair_left_is_removed(copy: Path, kind: str) -> None:
+    root = copy / kind
+    before = contents(root)
+    shard = next((root / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    folders = [str(root), str(copy / "dataset")]
+    killed = subprocess.run([sys.executable, "-c", DIES_IN_REPAIR, *folders], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (left,) = shard.parent.glob(".*")
+    assert left.name.startswith(".tmp-")
+    # another shard: that of the killed repair was copied from elsewhere
+    shard.write_bytes(before[f"crops/low/{shard.name}"])
+    flip(next(shard.parent.glob("test-*.parquet")))
+    done = repair_shards(verify(root), images=copy / "dataset")
+    assert len(done.repaired) == 1, done.failed
+    assert not left.exists()
+    assert contents(root) == before
+
+
+def test_a_shard_that_cannot_be_written_is_named_and_findings_are_shown(copy: Path) -> None:
+    root = copy / "dataset"
+    shard = next((root / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        done = CliRunner().invoke(cli, ["verify", str(root), "--repair", "--json"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.exit_code == 1, done.output
+    told = json.loads(done.stdout)
+    assert told["repaired"] == []
+    (why,) = told["failed"].values()
+    assert f"{shard}: could not be written (" in why
+    assert "Make room or give permission" in why
+    assert {finding["file"] for finding in told["findings"]} == {f"crops/low/{shard.name}"}
+    assert not list(shard.parent.glob(".*"))
+
+
+def test_findings_are_shown_where_the_images_cannot_be_locked(copy: Path) -> None:
+    shard = next((copy / "release" / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    (copy / "dataset" / ".lock").unlink()
+    (copy / "dataset" / ".lock").mkdir()
+    command = ["verify", str(copy / "release"), "--repair", "--images", str(copy / "dataset")]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 2
+    assert done.stdout.startswith(f"crops/low/{shard.name}\n  expected")
+    assert ".lock" in done.stderr
 
 
 @pytest.fixture(scope="module")
