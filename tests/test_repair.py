@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from built_dataset import change_rows, make_dataset
+from built_dataset import change_rows, make_dataset, save_image
 from click.testing import CliRunner
 from PIL import Image
+from scenes import textured
 
 from defocus_ds.dataset import shards
+from defocus_ds.dataset.checksums import write_sums
 from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.importers import ImportOptions, import_images
 from defocus_ds.dataset.release import release
 from defocus_ds.dataset.release_facts import About
+from defocus_ds.dataset.released import build_released
+from defocus_ds.dataset.released_make import make_released
 from defocus_ds.dataset.repair import repair_shards
 from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA
 from defocus_ds.dataset.tables import read_table
@@ -24,6 +36,18 @@ from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
 from defocus_ds.store import sha256_file
 from defocus_ds_cli.main import cli
+
+DIES_IN_REPAIR = """
+import os, signal, sys
+from pathlib import Path
+from defocus_ds.dataset import repair, shards
+from defocus_ds.dataset.verify import verify
+
+shards.SHARD_ROWS = 16
+shards.ShardWriter.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+root, images = map(Path, sys.argv[1:])
+repair.repair_shards(verify(root), images=images)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +207,138 @@ def test_findings_are_shown_where_nothing_can_be_repaired(copy: Path) -> None:
     assert (told["clean"], told["repaired"], told["failed"]) == (False, [], {})
     assert {finding["file"] for finding in told["findings"]} == {f"crops/low/{shard.name}"}
     assert "--images" in machine.stderr
+
+
+@pytest.mark.parametrize("kind", ["dataset", "release"])
+def test_what_a_killed_repair_left_is_removed(copy: Path, kind: str) -> None:
+    root = copy / kind
+    before = contents(root)
+    shard = next((root / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    folders = [str(root), str(copy / "dataset")]
+    killed = subprocess.run([sys.executable, "-c", DIES_IN_REPAIR, *folders], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (left,) = shard.parent.glob(".*")
+    assert left.name.startswith(".tmp-")
+    # another shard: that of the killed repair was copied from elsewhere
+    shard.write_bytes(before[f"crops/low/{shard.name}"])
+    flip(next(shard.parent.glob("test-*.parquet")))
+    done = repair_shards(verify(root), images=copy / "dataset")
+    assert len(done.repaired) == 1, done.failed
+    assert not left.exists()
+    assert contents(root) == before
+
+
+def test_a_shard_that_cannot_be_written_is_named_and_findings_are_shown(copy: Path) -> None:
+    root = copy / "dataset"
+    shard = next((root / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        done = CliRunner().invoke(cli, ["verify", str(root), "--repair", "--json"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.exit_code == 1, done.output
+    told = json.loads(done.stdout)
+    assert told["repaired"] == []
+    (why,) = told["failed"].values()
+    assert f"{shard}: could not be written (" in why
+    assert "Make room or give permission" in why
+    assert {finding["file"] for finding in told["findings"]} == {f"crops/low/{shard.name}"}
+    assert not list(shard.parent.glob(".*"))
+
+
+def test_findings_are_shown_where_the_images_cannot_be_locked(copy: Path) -> None:
+    shard = next((copy / "release" / "crops" / "low").glob("train-*.parquet"))
+    flip(shard)
+    (copy / "dataset" / ".lock").unlink()
+    (copy / "dataset" / ".lock").mkdir()
+    command = ["verify", str(copy / "release"), "--repair", "--images", str(copy / "dataset")]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 2
+    assert done.stdout.startswith(f"crops/low/{shard.name}\n  expected")
+    assert ".lock" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of crops that no dataset was built for: two imports and a rebuilt released split."""
+    root = tmp_path_factory.mktemp("others")
+    for index in range(2):
+        pixels = np.asarray(np.round(textured((96, 80), seed=index) * 255), np.uint8)
+        for name in (f"trees/authors/a{index}_original.png", f"trees/test/{index}.png"):
+            save_image(root / name, pixels)
+        save_image(root / f"trees/authors/a{index}_lbc.png", pixels // 2)
+    chosen = ImportOptions(size=32, test_share=0, val_share=0)
+    import_images("authors", root / "trees/authors", root / "authors", options=chosen)
+    import_images("sharp", root / "trees/test", root / "sharp", options=replace(chosen, images=2))
+    manifest = root / "own.parquet"
+    make_released("own", root / "trees/test", manifest, origin="https://example.org", size=32)
+    build_released(manifest, root / "trees/test", root / "split")
+    return root
+
+
+@pytest.mark.parametrize("kind", ["authors", "sharp", "split"])
+def test_what_no_dataset_was_built_for_is_made_again(
+    others: Path, tmp_path: Path, kind: str
+) -> None:
+    root = Path(shutil.copytree(others / kind, tmp_path / kind))
+    how = {"split": "build the split again with `defocus-ds split build`"}
+    again = how.get(kind, "import it again with `defocus-ds import`") + " into a new folder"
+    shard = next(root.glob("crops/*/*-of-*.parquet"))
+    name = shard.relative_to(root).as_posix()
+    flip(shard)
+    assert {f.repair for f in verify(root).findings} == {f"Copy the file again, or {again}."}
+    for arguments in ([], ["--images", str(root)]):
+        done = CliRunner().invoke(cli, ["verify", str(root), "--repair", "--json", *arguments])
+        assert done.exit_code == 1, done.output
+        told = json.loads(done.stdout)
+        assert told["repaired"] == []
+        assert set(told["failed"]) == {name}
+        assert told["failed"][name].endswith(f"Copy the file again, or {again}.")
+        assert f"{name}: not repaired: " in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["authors", "sharp", "split"])
+def test_every_advice_is_one_that_the_folder_takes(others: Path, tmp_path: Path, kind: str) -> None:
+    root = Path(shutil.copytree(others / kind, tmp_path / kind))
+    again = "build the split again" if kind == "split" else "import it again"
+    (root / "note.txt").write_text("stray")
+    (stray,) = verify(root).findings
+    assert stray.repair.startswith(f"Remove the file, or {again} with")
+    manifest = next(root.glob("crops/*/manifest.parquet"))
+    manifest.write_bytes(b"")
+    (root / "SHA256SUMS").write_text("damaged")
+    (root / "import.json").unlink(missing_ok=True)
+    found = verify(root).findings
+    assert {finding.file for finding in found} == {
+        manifest.relative_to(root).as_posix(),
+        "SHA256SUMS",
+    }
+    assert all(f"Copy the file again, or {again} with" in finding.repair for finding in found)
+
+
+def test_a_scene_in_two_splits_of_an_import_is_imported_again(others: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(others / "authors", tmp_path / "import"))
+    shard = next(root.glob("crops/low/train-*.parquet"))
+    table = pq.read_table(shard)
+    column = table.column_names.index("split")
+    held = pa.array(["test"] * table.num_rows)
+    moved = table.set_column(column, table.schema.field("split"), held)
+    pq.write_table(moved, shard.with_name("test-00000-of-00001.parquet"))
+    advice = {f.repair for f in verify(root).findings if f.expected.startswith("a0 in test only")}
+    again = "import it again with `defocus-ds import` into a new folder"
+    assert advice == {f"Copy the file again, or {again}."}
+
+
+def test_a_level_that_no_dataset_has_is_not_repaired(copy: Path) -> None:
+    root = copy / "dataset"
+    shard = next(root.glob("crops/low/train-*.parquet"))
+    (root / "crops/mine").mkdir()
+    stray = Path(shutil.copyfile(shard, root / "crops/mine" / shard.name))
+    shutil.copyfile(root / "crops/low/manifest.parquet", stray.with_name("manifest.parquet"))
+    write_sums(root)
+    flip(stray)
+    done = repair_shards(verify(root))
+    assert "'mine' is none of low, medium, high" in done.failed[f"crops/mine/{stray.name}"]

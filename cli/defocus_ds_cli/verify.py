@@ -56,7 +56,7 @@ def command(path: Path, repair: bool, images: Path | None, as_json: bool) -> Non
         try:
             with Progress("repair") as progress:
                 done = repair_shards(report, images=images, progress=progress)
-        except DefocusError:
+        except (DefocusError, OSError):
             _show(path, report, done, as_json=as_json)
             raise
         for name in done.repaired:

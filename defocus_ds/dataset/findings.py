@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["Finding", "Findings", "VerifyReport", "repair"]
+__all__ = ["MADE_AGAIN", "Finding", "Findings", "Kind", "VerifyReport", "repair"]
 
+Kind = Literal["dataset", "release", "import", "split"]
+
+# what is done where no file of a folder can be made by itself
+MADE_AGAIN: dict[Kind, str] = {
+    "release": "make the release again",
+    "import": "import it again with `defocus-ds import` into a new folder",
+    "split": "build the split again with `defocus-ds split build` into a new folder",
+}
 _SHOWN_PER_FILE = 20
 
 
@@ -26,11 +35,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """All findings, and how much was looked at: "files", "images", "pairs", "crops"."""
+    """What `verify` found.
+
+    Attributes:
+        root: the folder.
+        findings: all of them, by file.
+        checked: how much was looked at: "files", "images", "pairs", "crops".
+        kind: what made the folder: build or crop, release, import, or `split build`.
+    """
 
     root: Path
     findings: tuple[Finding, ...]
     checked: dict[str, int]
+    kind: Kind
 
     @property
     def clean(self) -> bool:
@@ -41,11 +58,11 @@ class Findings:
     """Collects findings; a file with very many of them is cut short, with their number.
 
     Args:
-        released: whether the folder is a release, which is repaired in other ways than a dataset.
+        kind: of the folder; each is repaired in its own way.
     """
 
-    def __init__(self, *, released: bool = False) -> None:
-        self.released = released
+    def __init__(self, *, kind: Kind = "dataset") -> None:
+        self.kind = kind
         self.checked: Counter[str] = Counter()
         self._found: list[Finding] = []
         self._per_file: Counter[str] = Counter()
@@ -72,25 +89,25 @@ class Findings:
 
     def repair(self, file: str, *, missing: bool = False) -> str:
         """How to get a damaged or missing file back."""
-        return repair(file, missing=missing, released=self.released)
+        return repair(file, missing=missing, kind=self.kind)
 
 
-def repair(file: str, *, missing: bool = False, released: bool = False) -> str:
-    """How to get a damaged or missing file of a dataset, or of a release, back.
+def repair(file: str, *, missing: bool = False, kind: Kind = "dataset") -> str:
+    """How to get a damaged or missing file of a dataset, or of another kind of folder, back.
 
     >>> repair("crops/low/train-00000-of-00001.parquet")
     'Run `defocus-ds verify --repair`, or copy the file again.'
-    >>> repair("crops/low/manifest.parquet", released=True)
+    >>> repair("crops/low/manifest.parquet", kind="release")
     'Copy the file again, or make the release again.'
     """
     parts = file.split("/")
-    if released:
-        if parts[0] == "crops" and "-of-" in parts[-1]:
-            return (
-                "Run `defocus-ds verify --repair --images DATASET` with the dataset that it was "
-                "made of, copy the file again, or make the release again."
-            )
-        return "Copy the file again, or make the release again."
+    if kind == "release" and parts[0] == "crops" and "-of-" in parts[-1]:
+        return (
+            "Run `defocus-ds verify --repair --images DATASET` with the dataset that it was "
+            "made of, copy the file again, or make the release again."
+        )
+    if kind != "dataset":
+        return f"Copy the file again, or {MADE_AGAIN[kind]}."
     if parts[0] == "crops" and "-of-" in parts[-1]:
         return "Run `defocus-ds verify --repair`, or copy the file again."
     if parts[0] == "crops" and len(parts) > 2:

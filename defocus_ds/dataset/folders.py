@@ -26,6 +26,7 @@ __all__ = [
     "only_writer",
     "remove_strays",
     "replaced_folder",
+    "scratch_folder",
     "sweep_dataset",
 ]
 
@@ -125,17 +126,31 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the text names the target, the reason and the free space.
     """
+    with scratch_folder(target) as fresh:
+        fresh.chmod(0o755)
+        yield fresh
+        for path in [*fresh.rglob("*"), fresh]:
+            _flush(path)
+        _take_place(fresh, target)
+        _flush(target.parent)
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """A new, empty folder beside ``target``, for what is to take its place; removed at the end.
+
+    It is locked meanwhile.  What a killed run left is removed by the next one for this target, and
+    by `remove_strays`.
+
+    Raises:
+        OSError: it cannot be written; the text names the target, the reason and the free space.
+    """
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _clean_up(target)
         fresh, lock = _locked_folder(target)
         try:
-            fresh.chmod(0o755)
             yield fresh
-            for path in [*fresh.rglob("*"), fresh]:
-                _flush(path)
-            _take_place(fresh, target)
-            _flush(target.parent)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
             os.close(lock)

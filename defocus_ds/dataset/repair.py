@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 
 from defocus_ds.dataset.checksums import SUMS_NAME, read_sums
 from defocus_ds.dataset.cut import cut_crop
-from defocus_ds.dataset.findings import Finding, VerifyReport
-from defocus_ds.dataset.folders import only_writer
+from defocus_ds.dataset.findings import Finding, VerifyReport, repair
+from defocus_ds.dataset.folders import only_writer, scratch_folder, sweep_dataset
 from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
 from defocus_ds.dataset.pairs import BuiltPair, built_pairs
 from defocus_ds.dataset.plan import plan_from_manifest
@@ -26,13 +25,13 @@ from defocus_ds.dataset.shards import (
 )
 from defocus_ds.dataset.steps import Progress, Steps
 from defocus_ds.dataset.tables import read_table
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import DatasetError, NotWritten
 from defocus_ds.frames import BLURRED_LEVELS
 from defocus_ds.store import sha256_file
 
 __all__ = ["RepairReport", "repair_shards"]
 
-_SHARD = re.compile(r"(?:.*/)?(low|medium|high)/(train|val|test)-(\d{5})-of-(\d{5})\.parquet")
+_SHARD = re.compile(r"(?:.*/)?([^/]+)/(train|val|test)-(\d{5})-of-(\d{5})\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,9 @@ def repair_shards(
     names = _shards(report.findings)
     if not names:
         return RepairReport((), {})
+    if report.kind in ("import", "split"):
+        why = "it was not cut from the images of a built dataset."
+        return RepairReport((), {name: f"{why} {repair(name, kind=report.kind)}" for name in names})
     if not (source / SCENES_NAME).is_file():
         raise DatasetError(
             f"{source}: no {SCENES_NAME}, so there are no images to cut the shards from. Give the "
@@ -74,10 +76,12 @@ def repair_shards(
     step = Steps(progress, len(names))
     repaired, failed = [], {}
     with only_writer(source, sweep=True):
+        if report.kind == "release":
+            sweep_dataset(root)  # nobody but a repair writes there
         for name in names:
             try:
                 _rebuild(root, name, sums, _Images(source, rows))
-            except DatasetError as error:
+            except (DatasetError, NotWritten) as error:
                 failed[name] = str(error)
             else:
                 repaired.append(name)
@@ -106,7 +110,9 @@ def _rebuild(root: Path, name: str, sums: Mapping[str, str], images: _Images) ->
     if name not in sums:
         raise DatasetError(f"{SUMS_NAME} has no line for it; it is no shard of this dataset.")
     target = root / name
-    chosen = next(known for known in BLURRED_LEVELS if known.value == level)
+    chosen = next((known for known in BLURRED_LEVELS if known.value == level), None)
+    if chosen is None:
+        raise DatasetError(f"{level!r} is none of {', '.join(BLURRED_LEVELS)}. Copy it again.")
     manifest = target.parent / MANIFEST_NAME
     splits = read_table(manifest, MANIFEST_SCHEMA).column("split").to_pylist()
     sizes = shard_counts(splits.count(split))
@@ -116,12 +122,12 @@ def _rebuild(root: Path, name: str, sums: Mapping[str, str], images: _Images) ->
     pairs, left_out = built_pairs(images.root, images.rows, chosen)
     plan = plan_from_manifest(manifest, pairs, left_out, level=chosen, part=(split, start, stop))
     rows = [(one.built, row) for one in plan.pairs for row in one.rows.to_pylist()]
-    with tempfile.TemporaryDirectory(prefix=".repair-", dir=target.parent) as folder:
+    with scratch_folder(target) as folder:
         about = crop_metadata(plan.record)
-        with ShardWriter.opened(Path(folder), {split: len(rows)}, about) as shards:
+        with ShardWriter.opened(folder, {split: len(rows)}, about) as shards:
             for whole in _cut(rows):
                 shards.write(whole)
-        (fresh,) = Path(folder).iterdir()
+        (fresh,) = folder.iterdir()
         if (found := sha256_file(fresh)) != sums[name]:
             raise DatasetError(
                 f"cut again it has SHA-256 {found[:12]}..., {SUMS_NAME} states "

@@ -6,11 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from defocus_ds.dataset.checksums import SUMS_NAME, list_files, read_sums
-from defocus_ds.dataset.findings import Finding, Findings, VerifyReport
+from defocus_ds.dataset.findings import MADE_AGAIN, Finding, Findings, Kind, VerifyReport
 from defocus_ds.dataset.frozen import SPLITS_NAME
+from defocus_ds.dataset.importers.make import IMPORT_NAME
 from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
 from defocus_ds.dataset.release_facts import RELEASE_NAME
-from defocus_ds.dataset.shards import has_crops, shard_files
+from defocus_ds.dataset.shards import (
+    CROP_SCHEMA,
+    MANIFEST_NAME,
+    MANIFEST_SCHEMA,
+    crop_record,
+    has_crops,
+    shard_files,
+)
+from defocus_ds.dataset.tables import open_table
 from defocus_ds.dataset.verify_crops import CropChecker
 from defocus_ds.dataset.verify_scenes import check_scenes
 from defocus_ds.dataset.verify_splits import check_frozen, check_splits
@@ -45,16 +54,16 @@ def verify(
 
     root = Path(path)
     folders = _level_folders(root)
-    is_dataset = any((root / name).exists() for name in (INFO_NAME, SCENES_NAME))
-    of_release = any((root / name).exists() for name in (RELEASE_NAME, SPLITS_NAME))
-    is_release = of_release and not is_dataset
+    is_dataset = _holds(root, INFO_NAME, SCENES_NAME)
+    is_release = _holds(root, RELEASE_NAME, SPLITS_NAME) and not is_dataset
     if not (is_dataset or is_release or folders or (root / SUMS_NAME).exists()):
         refuse_unfinished(root)
         raise DatasetError(
             f"{root}: neither {INFO_NAME} nor crops nor {SUMS_NAME} here. "
             "Give the folder that build, crop or release made."
         )
-    findings = Findings(released=is_release)
+    kind: Kind = "dataset" if is_dataset else "release" if is_release else _made_by(root, folders)
+    findings = Findings(kind=kind)
     names = list_files(root)
     shards = {folder: shard_files(folder) for folder in folders}
     total = len(names) + sum(len(s) for splits in shards.values() for s in splits.values())
@@ -75,7 +84,30 @@ def verify(
         checker.check_level(folder, shards[folder])
     check_splits(checker.seen, findings)
     check_frozen(root, checker.seen, checker.described, findings)
-    return VerifyReport(root, findings.all(), dict(findings.checked))
+    return VerifyReport(root, findings.all(), dict(findings.checked), kind)
+
+
+def _holds(root: Path, *names: str) -> bool:
+    return any((root / name).exists() for name in names)
+
+
+def _made_by(root: Path, folders: list[Path]) -> Kind:
+    """What made a folder of crops, by its own records; any one that can be read says it."""
+    if _holds(root, IMPORT_NAME):
+        return "import"
+    for folder in folders:
+        shards = [shard.path for files in shard_files(folder).values() for shard in files]
+        tables = [(path, CROP_SCHEMA) for path in shards]
+        for path, schema in [(folder / MANIFEST_NAME, MANIFEST_SCHEMA), *tables]:
+            try:
+                with open_table(path, schema) as file:
+                    record = crop_record(path, file.schema_arrow.metadata)
+            except DatasetError:
+                continue
+            if "import" in record:
+                return "import"
+            return "split" if "released" in record else "dataset"
+    return "dataset"
 
 
 def _level_folders(root: Path) -> list[Path]:
@@ -116,7 +148,7 @@ def _check_sums(root: Path, hashes: dict[str, str], findings: Findings) -> None:
         sums = read_sums(root)
     except DatasetError as error:
         writers = "Copy it again, or run `defocus-ds crop` or `build`, which write it."
-        advice = None if findings.released else writers
+        advice = writers if findings.kind == "dataset" else None
         findings.add(SUMS_NAME, "lines '<sha256>  <path inside>'", str(error), advice)
         return
     for name, digest in sums.items():
@@ -128,7 +160,7 @@ def _check_sums(root: Path, hashes: dict[str, str], findings: Findings) -> None:
             advice = findings.repair(name, missing=found == "no file")
             findings.add(name, f"SHA-256 {digest}", found, advice)
     advice = f"Remove the file, or refresh {SUMS_NAME} with `defocus-ds crop` or `build`."
-    if findings.released:
-        advice = "Remove the file, or make the release again."
+    if findings.kind != "dataset":
+        advice = f"Remove the file, or {MADE_AGAIN[findings.kind]}."
     for name in sorted(set(hashes) - set(sums)):
         findings.add(name, f"a line in {SUMS_NAME}", "none", advice)

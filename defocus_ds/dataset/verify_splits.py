@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from defocus_ds.dataset.findings import Findings
+from defocus_ds.dataset.findings import MADE_AGAIN, Findings
 from defocus_ds.dataset.frozen import SPLITS_NAME, read_frozen
 from defocus_ds.errors import DatasetError
 
 __all__ = ["check_frozen", "check_splits"]
 
-_AGAIN = "Copy the file again, or make the release again."
+_AGAIN = f"Copy the file again, or {MADE_AGAIN['release']}."
 
 
 def check_splits(seen: Mapping[str, Mapping[str, str]], findings: Findings) -> None:
@@ -23,14 +23,16 @@ def check_splits(seen: Mapping[str, Mapping[str, str]], findings: Findings) -> N
     """
     for scene, splits in sorted(seen.items()):
         if len(splits) > 1:
-            again = "Crop all levels again with one seed and one set of shares."
+            advice = "Crop all levels again with one seed and one set of shares."
+            if findings.kind != "dataset":
+                advice = f"Copy the file again, or {MADE_AGAIN[findings.kind]}."
             first, *others = sorted(splits)
             for other in others:
                 findings.add(
                     splits[other],
                     f"{scene} in {first} only, as in {splits[first]}",
                     f"{scene} in {other}",
-                    _AGAIN if findings.released else again,
+                    advice,
                 )
 
 
@@ -48,7 +50,7 @@ def check_frozen(
         described: scenes of which a manifest has rows; their shards may be damaged.
         findings: collects what is wrong; each names the scene.
     """
-    if not (findings.released or (root / SPLITS_NAME).exists()):
+    if not (findings.kind == "release" or (root / SPLITS_NAME).exists()):
         return
     try:
         frozen = read_frozen(root)
