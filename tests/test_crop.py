@@ -435,7 +435,7 @@ def test_crops_that_stay_when_a_review_leaves_no_pair_are_said(
     before = bytes_of(folder)
     with pytest.raises(DatasetError, match="no low pair to crop: .*rejected by a person") as found:
         crop(dataset, level="low", review=review)
-    assert f"The crops of an earlier run stay in {folder}," in str(found.value)
+    assert f"The crops of an earlier run stay in {folder}." in str(found.value)
     assert bytes_of(folder) == before
     # the way out that the message names
     assert "delete that folder, then crop another level" in str(found.value)

@@ -23,7 +23,9 @@ from PIL import Image
 from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.checksums import write_sums
 from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.export.source import open_streams
 from defocus_ds.dataset.findings import Finding
+from defocus_ds.dataset.loaders import load_crops
 from defocus_ds.dataset.manifest import SCENE_SCHEMA, read_scenes
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
 from defocus_ds.dataset.stale import stale_levels
@@ -437,6 +439,18 @@ def test_crops_of_an_earlier_build_are_one_finding_a_level(dataset: Path) -> Non
     crop(dataset, level="medium")
     assert stale_levels(dataset) == []
     assert verify(dataset).clean
+
+
+def test_stale_crops_are_neither_loaded_nor_exported(dataset: Path) -> None:
+    assert len(load_crops(dataset, level="low", split="train"))
+    change_rows(dataset, "scene00", Level.LOW, verdict="reject", reasons=["residual: 2 px"])
+    again = f"cut from an earlier build .* Run defocus-ds crop {dataset} --level low"
+    with pytest.raises(DatasetError, match=again):
+        load_crops(dataset, level="low", split="train")
+    with pytest.raises(DatasetError, match=again):
+        open_streams(dataset, ["low"])
+    crop(dataset, level="low")
+    assert len(load_crops(dataset, level="low", split="train"))
 
 
 def test_damage_inside_stale_crops_is_still_found(dataset: Path) -> None:

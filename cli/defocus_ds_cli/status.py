@@ -42,7 +42,8 @@ def command(dataset: Path, as_json: bool) -> None:
             counts = ", ".join(f"{n} {verdict}" for verdict, n in state.pairs.items())
             click.echo(f"  pairs    {counts}")
         for level, shards in state.crops.items():
-            click.echo(f"  crops    {level}: {counted(shards, 'shard')}")
+            old = " of an earlier build; crop again" if level in state.stale else ""
+            click.echo(f"  crops    {level}: {counted(shards, 'shard')}{old}")
         for scene, error in state.failed:
             click.echo(f"  failed   {scene}: {error}")
         for where, why in state.left_out:

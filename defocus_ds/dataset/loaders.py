@@ -23,6 +23,7 @@ from defocus_ds.dataset.shards import (
     level_folder,
     spread,
 )
+from defocus_ds.dataset.stale import refuse_stale
 from defocus_ds.dataset.tables import open_table, read_group
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Crop, UInt8Image
@@ -51,13 +52,14 @@ def load_crops(root: Path | str, *, level: str, split: str, check: bool = False)
         its rows.  It pickles small, and opens its files in every process that indexes it.
 
     Raises:
-        DatasetError: the level or split is absent, a shard is missing, or one that was opened is
-            damaged or of another format.
+        DatasetError: the level or split is absent, a shard is missing, one that was opened is
+            damaged or of another format, or the crops are of an earlier build of their dataset.
     """
     if is_url(root):
         files: Sequence[Path | str] = remote_shards(str(root), level=level, split=split)
         return Crops(f"{str(root).rstrip('/')}/{level}", split, files, check=check)
     folder = level_folder(Path(root), level)
+    refuse_stale(folder)
     shards = [shard.path for shard in find_shards(folder, split)]
     return Crops(folder, split, shards, check=check, rows=_stated_rows(folder, split))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
+from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME, read_object, read_scenes
 from defocus_ds.dataset.pairs import BuiltPair, built_pairs
 from defocus_ds.dataset.shards import (
     MANIFEST_NAME,
@@ -20,8 +20,9 @@ from defocus_ds.dataset.tables import distinct, open_table, read_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.store import sha256_file
+from defocus_ds.wording import command_line
 
-__all__ = ["earlier_build", "stale_levels", "valid_rejections"]
+__all__ = ["earlier_build", "refuse_stale", "stale_levels", "valid_rejections"]
 
 
 def stale_levels(dataset: Path) -> list[str]:
@@ -42,6 +43,29 @@ def stale_levels(dataset: Path) -> list[str]:
         for level, folder in folders.items()
         if has_crops(folder) and not _is_current(dataset, level, folder, digest)
     ]
+
+
+def refuse_stale(folder: Path) -> None:
+    """Refuse crops of an earlier build: their pairs may have been rejected since.
+
+    Args:
+        folder: of a level; one that lies in no built dataset passes.
+
+    Raises:
+        DatasetError: names the way out.
+    """
+    dataset = folder.parent.parent
+    levels = [level for level in BLURRED_LEVELS if dataset / "crops" / level.value == folder]
+    needed = (dataset / SCENES_NAME, dataset / INFO_NAME, folder / MANIFEST_NAME)
+    if not levels or not all(path.is_file() for path in needed):
+        return
+    # as stated: the table itself is large, and `verify` compares the two
+    if not _is_current(dataset, levels[0], folder, read_object(needed[1]).get("digest")):
+        again = command_line("crop", dataset, "--level", levels[0])
+        raise DatasetError(
+            f"{folder}: cut from an earlier build than the one beside it, which may have rejected "
+            f"some of its pairs. Run {again}"
+        )
 
 
 def earlier_build(

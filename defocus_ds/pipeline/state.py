@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defocus_ds.dataset.folders import being_written
+from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.pipeline.journal import read_failure, read_journal
 from defocus_ds.pipeline.plan import STAGES
 from defocus_ds.store import read_json, read_receipt
@@ -20,7 +21,8 @@ class DatasetStatus:
     ``scenes`` are those to build; ``skipped`` those left out by option; ``left_out`` what the
     scan could not use, and why; ``running`` whether a build or crop is at work on it now.
     ``complete`` means that
-    every scene is rendered or has failed.  ``pairs`` and ``crops`` are of the latest whole build.
+    every scene is rendered or has failed.  ``pairs`` and ``crops`` are of the latest whole build;
+    ``stale`` are levels whose crops are of an earlier one.
     """
 
     dataset: Path
@@ -35,6 +37,7 @@ class DatasetStatus:
     complete: bool
     pairs: dict[str, int]
     crops: dict[str, int]
+    stale: tuple[str, ...]
 
 
 def status(dataset: Path | str) -> DatasetStatus:
@@ -75,4 +78,5 @@ def status(dataset: Path | str) -> DatasetStatus:
         complete=bool(summary) and done[stages[-1]] + len(failed) == len(scenes),
         pairs=summary.get("pairs", {}),
         crops=crops,
+        stale=tuple(stale_levels(dataset)),
     )

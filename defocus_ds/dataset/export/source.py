@@ -17,6 +17,7 @@ from defocus_ds.dataset.shards import (
     refuse_other_folder,
     shard_files,
 )
+from defocus_ds.dataset.stale import refuse_stale
 from defocus_ds.dataset.tables import open_table, read_group
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS
@@ -96,7 +97,8 @@ def open_streams(source: Path, levels: Sequence[str] | None) -> list[Stream]:
         levels: names; None takes all that have crops.
 
     Raises:
-        DatasetError: no crops, a level that is absent, or a shard that is missing or unreadable.
+        DatasetError: no crops, a level that is absent, a shard that is missing or unreadable, or
+            crops of an earlier build.
     """
     if levels is not None:
         folders = [level_folder(source, level) for level in _ordered(levels)]
@@ -104,6 +106,7 @@ def open_streams(source: Path, levels: Sequence[str] | None) -> list[Stream]:
         folders = _all_levels(source)
     streams = []
     for folder in folders:
+        refuse_stale(folder)
         for split in shard_files(folder):
             paths = tuple(shard.path for shard in find_shards(folder, split))
             count, digests = 0, set()
