@@ -175,6 +175,7 @@ def test_disk_that_is_really_full(shoot: Path, whole: Path, small_disk: Path) ->
 
 def test_permission_lost_at_the_end(shoot: Path, whole: Path, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(whole, tmp_path / "dataset"))
+    (dataset / "SHA256SUMS").unlink()  # or nothing would be written
     status, said = build_with("EACCES SHA256SUMS", shoot, dataset)
     assert status == 2
     assert said.splitlines()[-1].startswith(
