@@ -468,6 +468,9 @@ def test_an_existing_folder_is_refused(authors: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="exists"):
         import_images("authors", authors, tmp_path / "out", options=GRID)
     assert not list((tmp_path / "out").iterdir())
+    with pytest.raises(DatasetError, match="lies in the tree that is imported"):
+        import_images("authors", authors, authors / "out", options=GRID)
+    assert not (authors / "out").exists()
 
 
 @pytest.mark.parametrize("kind", IMPORTERS)

@@ -557,3 +557,28 @@ def test_offsets_are_those_of_the_captures(tmp_path: Path) -> None:
     assert facts["levels"]["low"]["offsets"] == [2, 5]
     assert "2 or 5 marks (low)" in (out / "README.md").read_text()
     assert "low (+2 or +5)" in (out / "croissant.json").read_text()
+
+
+def test_shares_that_were_missed_are_said(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "dataset", scenes=3)
+    crop(root)
+    report = release(root, tmp_path / "out", about=ABOUT, test_share=0.1, val_share=0.0)
+    share = report.crops["low"]["test"] / sum(report.crops["low"].values())
+    assert 0.25 < share < 0.45
+    (note,) = report.notes
+    assert note.startswith(f"test has {share:.0%} of the crops, asked were 10%: whole scenes")
+
+
+def test_a_pair_that_a_review_left_out_does_not_come_back_unsaid(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "dataset", scenes=6)
+    crop(root)
+    review = tmp_path / "review.csv"
+    review.write_text("scene,level,decision\nscene01,low,reject\n")
+    release(root, tmp_path / "first", about=ABOUT, review=review)
+    ask = {"about": ABOUT, "previous": tmp_path / "first"}
+    again = release(root, tmp_path / "second", review=review, **ask)
+    assert not any("review" in note for note in again.notes)
+    back = release(root, tmp_path / "third", **ask)
+    (note,) = [note for note in back.notes if "review" in note]
+    assert note.startswith("1 of the pairs that a review left out of")
+    assert "scene01/low" in note

@@ -39,6 +39,11 @@ def test_decisions_and_notes_are_read(tmp_path: Path) -> None:
     }
 
 
+def test_a_table_by_hand_needs_no_notes(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,low,reject\n", header="scene,level,decision\n")
+    assert read_review(path).decisions == {Pair("a", Level.LOW): Decision("reject")}
+
+
 def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
     path = tmp_path / "review.csv"
     path.write_bytes(b"\xef\xbb\xbf" + HEADER.encode() + "ä,low,reject,\n".encode())
@@ -90,7 +95,10 @@ def test_decisions_hold_only_for_the_pixels_that_were_looked_at(tmp_path: Path) 
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="columns file, scene; need scene, level, decision"):
+    with pytest.raises(
+        DatasetError,
+        match="columns file, scene; need scene, level, decision, and may have",
+    ):
         read_review(written(tmp_path, "", header="file,scene\n"))
     with pytest.raises(DatasetError, match=r"Separate columns by commas"):
         read_review(written(tmp_path, "", header=HEADER.replace(",", ";")))

@@ -33,12 +33,12 @@ from defocus_ds.dataset.held_out import (
     read_held_out,
     same_captures,
 )
-from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
+from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_object, read_scenes
 from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.dataset.release_card import card, citation
 from defocus_ds.dataset.release_facts import RELEASE_NAME, About, release_facts
 from defocus_ds.dataset.release_levels import level_crops
-from defocus_ds.dataset.release_notes import growth_notes, test_notes
+from defocus_ds.dataset.release_notes import growth_notes, share_notes
 from defocus_ds.dataset.release_shards import LevelCrops, write_level
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.steps import Progress, Steps
@@ -133,15 +133,19 @@ def release(
         step = Steps(progress, 2 * len(sharp) + counts.total())
         duplicates = _duplicates(root, sharp, step)
         duplicates += _unknown(duplicates, same_captures(sharp, earlier))
+        shares = None
         if previous is None:
             tile = config_from_dict(info["config"]).tile
-            test_share = tile.test_share if test_share is None else test_share
+            shares = {
+                "test": tile.test_share if test_share is None else test_share,
+                "val": tile.val_share if val_share is None else val_share,
+            }
             splits = freeze_splits(
                 counts,
                 scene_groups(sharp, duplicates),
                 seed=seed,
-                test_share=test_share,
-                val_share=tile.val_share if val_share is None else val_share,
+                test_share=shares["test"],
+                val_share=shares["val"],
                 levels=_levels(chosen),
             )
         else:
@@ -186,8 +190,8 @@ def release(
         tuple(duplicates),
         left_out,
         (
-            *growth_notes(previous, before, sharp, splits),
-            *test_notes(crops, splits, test_share=test_share),
+            *growth_notes(previous, before, sharp, splits, _returned(previous, chosen, splits)),
+            *share_notes(crops, splits, shares=shares),
         ),
     )
 
@@ -209,6 +213,22 @@ def _obeyed(chosen: Sequence[LevelCrops]) -> str | dict[str, str | None] | None:
     found = {item.level.value: item.record.get("review") for item in chosen}
     first, *others = found.values()
     return first if all(other == first for other in others) else found
+
+
+def _returned(
+    previous: Path | None, chosen: Sequence[LevelCrops], splits: FrozenSplits
+) -> list[str]:
+    """Pairs to release that a review left out of the release before."""
+    if previous is None or not (previous / RELEASE_NAME).is_file():
+        return []
+    out = read_object(previous / RELEASE_NAME).get("left_out", {})
+    reviewed = {pair for pair, why in out.items() if str(why).startswith("review:")}
+    return sorted(
+        pair
+        for item in chosen
+        for scene in item.crops.keys() & splits.by_scene.keys()
+        if (pair := f"{scene}/{item.level}") in reviewed
+    )
 
 
 def _levels(chosen: Sequence[LevelCrops]) -> dict[str, set[str]]:

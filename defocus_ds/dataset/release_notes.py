@@ -7,7 +7,9 @@ from pathlib import Path
 
 from defocus_ds.dataset.frozen import FrozenSplits
 
-__all__ = ["growth_notes", "test_notes"]
+__all__ = ["growth_notes", "share_notes"]
+
+_SHARE_MISSED = 0.2  # of a share that is worth a word
 
 
 def growth_notes(
@@ -15,6 +17,7 @@ def growth_notes(
     before: Mapping[str, str],
     sharp: Container[str],
     splits: FrozenSplits,
+    returned: Sequence[str],
 ) -> Iterator[str]:
     """What becomes of an earlier release's splits.
 
@@ -23,7 +26,13 @@ def growth_notes(
         before: scenes -> split of it, and of those that releases before it held out.
         sharp: scenes that have a sharp image.
         splits: of the new release.
+        returned: pairs that a person's review kept out of the earlier release, and this one has.
     """
+    if returned:
+        yield (
+            f"{len(returned)} of the pairs that a review left out of {previous} are released now: "
+            f"{_few(returned)}. Give --review again to leave them out."
+        )
     gone = sorted(before.keys() - splits.by_scene.keys())
     if gone:
         yield (
@@ -43,26 +52,41 @@ def growth_notes(
         )
 
 
-def test_notes(
-    crops: Mapping[str, Mapping[str, int]], splits: FrozenSplits, *, test_share: float | None
+def share_notes(
+    crops: Mapping[str, Mapping[str, int]],
+    splits: FrozenSplits,
+    *,
+    shares: Mapping[str, float] | None,
 ) -> Iterator[str]:
-    """Levels without a crop in test, and why.
+    """Shares that were missed, levels without a crop in a split that was asked for, and why.
 
     Args:
         crops: level -> split -> crops.
         splits: of the release.
-        test_share: that was asked for; None where the splits are an earlier release's.
+        shares: that were asked for, of "test" and "val"; None where the splits are an earlier
+            release's.
     """
-    test = sorted(scene for scene, split in splits.by_scene.items() if split == "test")
-    for level in (level for level, counts in crops.items() if "test" not in counts):
-        without = f"no {level} crop is in test"
-        if test:
-            have = "has" if len(test) == 1 else "have"
-            cause = f"{without}: {_few(test)}, held out for every level, {have} no {level} crops."
-            other = "Another --seed or --test-share may hold out others."
-            yield cause if test_share is None else f"{cause} {other}"
-        elif test_share:
-            yield f"{without}; more scenes give it some."
+    total = sum(sum(counts.values()) for counts in crops.values())
+    for split in ("test", "val"):
+        asked = 0.0 if shares is None else shares[split]
+        found = sum(counts.get(split, 0) for counts in crops.values()) / total
+        if asked and abs(found - asked) > max(_SHARE_MISSED * asked, 0.01):
+            yield (
+                f"{split} has {found:.0%} of the crops, asked were {asked:.0%}: whole scenes, and "
+                "near-duplicates together, come no nearer."
+            )
+        held = sorted(scene for scene, own in splits.by_scene.items() if own == split)
+        for level in (level for level, counts in crops.items() if split not in counts):
+            without = f"no {level} crop is in {split}"
+            if held:
+                have = "has" if len(held) == 1 else "have"
+                cause = (
+                    f"{without}: {_few(held)}, held out for every level, {have} no {level} crops."
+                )
+                other = f"Another --seed or --{split}-share may hold out others."
+                yield cause if shares is None else f"{cause} {other}"
+            elif asked:
+                yield f"{without}; more scenes give it some."
 
 
 def _few(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ COLUMNS = ("scene", "level", "decision", "note", "image_sha256")
 DECISIONS = ("accept", "reject", "")
 _MAX_BYTES = 1 << 26
 _LEVELS = {level.value: level for level in BLURRED_LEVELS}
-_BY_HAND = COLUMNS[:-1]
+_BY_HAND = (COLUMNS[:3], COLUMNS[:4])  # what may be left out of a table written by hand
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
 
 
@@ -98,8 +98,8 @@ def read_review(path: Path) -> Review:
 
     Args:
         path: UTF-8 CSV with the columns scene, level, decision, note and image_sha256; a decision
-            is accept, reject or empty. The last column says which blurred image was looked at; a
-            table written by hand may lack it.
+            is accept, reject or empty. The last column says which blurred image was looked at; it
+            may be missing, and so may both it and the notes.
 
     Raises:
         DatasetError: not such a table; every bad line is named, up to ten.
@@ -112,11 +112,12 @@ def read_review(path: Path) -> Review:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = tuple(reader.fieldnames or ())
-            if columns not in (COLUMNS, _BY_HAND):
+            if columns not in (COLUMNS, *_BY_HAND):
                 raise DatasetError(
                     f"{path}: columns {', '.join(columns) or 'none'}; need "
-                    f"{', '.join(COLUMNS)}. Separate columns by commas, or save it on the page "
-                    "that `defocus-ds report` makes."
+                    f"{', '.join(COLUMNS[:3])}, and may have {' and '.join(COLUMNS[3:])}. "
+                    "Separate columns by commas, or save it on the page that `defocus-ds report` "
+                    "makes."
                 )
             for row in reader:
                 try:
@@ -147,7 +148,7 @@ def _decided(row: dict[str, str], columns: Sequence[str]) -> tuple[Pair, Decisio
     sha256 = row.get("image_sha256", "")
     if not _SHA256.fullmatch(sha256):
         raise ValueError(f"image_sha256 {sha256[:80]!r}: 64 hex digits or empty")
-    found = Decision(row["decision"], row["note"].strip(), sha256)
+    found = Decision(row["decision"], row.get("note", "").strip(), sha256)
     return Pair(row["scene"], _LEVELS[row["level"]]), found
 
 

@@ -2,7 +2,7 @@
 // review.csv: RFC 4180, UTF-8, one row for each pair with a decision or a note.
 const csv = (() => {
   const HEADER = ["scene", "level", "decision", "note", "image_sha256"];
-  const BY_HAND = HEADER.slice(0, -1);
+  const HEADERS = [HEADER, HEADER.slice(0, 4), HEADER.slice(0, 3)]; // a table by hand may have fewer
 
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const format = (rows) => [HEADER, ...rows].map((row) => row.map(quoted).join(",") + "\r\n").join("");
@@ -56,7 +56,7 @@ const csv = (() => {
   const read = (text) => {
     const [head, ...rows] = parse(text);
     const found = head ? head.cells.join(",") : "";
-    const header = [HEADER, BY_HAND].find((names) => names.join(",") === found);
+    const header = HEADERS.find((names) => names.join(",") === found);
     if (!header) {
       throw new Error(`its first line is "${found.slice(0, 60)}", need "${HEADER.join(",")}"`);
     }

@@ -83,7 +83,7 @@ const review = (() => {
   // leaves empty stays as it was; of a row about other pixels only the note is taken.
   const take = (content) => {
     const changes = [], troubles = [], seen = new Set();
-    for (const { line, cells: [scene, level, decision, note, made] } of csv.read(content)) {
+    for (const { line, cells: [scene, level, decision, note = "", made = ""] } of csv.read(content)) {
       const name = `${scene}/${level}`;
       const row = byName.get(name);
       const trouble = !row ? `${name} is not in this dataset`

@@ -87,7 +87,8 @@ def import_images(
 
     Raises:
         InputError: no such kind, or an option that the kind does not know.
-        DatasetError: ``out`` exists, the tree does not have the layout, or no pair can be used.
+        DatasetError: ``out`` exists or lies in the tree, the tree does not have the layout, or no
+            pair can be used.
     """
     if kind not in IMPORTERS:
         raise InputError(f"kind {kind!r}: one of {', '.join(IMPORTERS)}.")
@@ -96,6 +97,8 @@ def import_images(
     _refuse_options(kind, chosen)
     if os.path.lexists(out):
         raise DatasetError(f"{out}: exists. Give a new folder.")
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DatasetError(f"{out}: lies in the tree that is imported. Give a folder beside it.")
     listing = IMPORTERS[kind](root, chosen)
     if not listing.pairs:
         raise DatasetError(_nothing(root, kind, listing.refused))
