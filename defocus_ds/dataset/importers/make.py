@@ -97,9 +97,9 @@ def import_images(
     _refuse_options(kind, chosen)
     if os.path.lexists(out):
         raise DatasetError(f"{out}: exists. Give a new folder.")
+    listing = IMPORTERS[kind](root, chosen)
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"{out}: lies in the tree that is imported. Give a folder beside it.")
-    listing = IMPORTERS[kind](root, chosen)
     if not listing.pairs:
         raise DatasetError(_nothing(root, kind, listing.refused))
     step = Steps(progress, 2 * len(listing.pairs))
