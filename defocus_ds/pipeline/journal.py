@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,10 +104,13 @@ def refuse_unfinished(dataset: Path) -> None:
 
 def listing_digest(shoot: Path) -> str:
     """Digest of the names, sizes and times of everything in a shoot; contents are not read."""
-    entries = []
-    for path in sorted(shoot.rglob("*")):
-        stat = path.lstat()
-        entries.append([path.relative_to(shoot).as_posix(), stat.st_size, stat.st_mtime_ns])
+    found: list[tuple[list[str], int, int]] = []
+    for folder, folders, files in os.walk(shoot):
+        here = [] if folder == str(shoot) else os.path.relpath(folder, shoot).split("/")
+        for name in folders + files:
+            stat = os.lstat(f"{folder}/{name}")
+            found.append(([*here, name], stat.st_size, stat.st_mtime_ns))
+    entries = [("/".join(parts), size, time) for parts, size, time in sorted(found)]
     return sha256_bytes(json.dumps(entries).encode())
 
 

@@ -78,7 +78,8 @@ def without_twins(rels: list[str], listed: Set[str]) -> tuple[list[str], list[Co
     if not twins:
         return rels, []
     message = f"{len(twins)} files beside a raw of the same name are left out; the raws are used."
-    return [r for r in rels if r not in set(twins)], [Complaint("warning", twins[0], message)]
+    out = set(twins)
+    return [r for r in rels if r not in out], [Complaint("warning", twins[0], message)]
 
 
 def _is_raw(rel: str) -> bool:
