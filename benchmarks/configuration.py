@@ -36,7 +36,8 @@ MEANINGS = {
     "register.start_scale": "finest level of mutual information, as a share of full resolution",
     "register.refine": "blur-matched refinement; `accurate` only",
     "register.samples": "pixels that the refinement reads",
-    "register.max_residual_px": "expected misalignment above which a pair is rejected: `residual`",
+    "register.max_residual_px": "expected misalignment above which a pair is rejected: `residual`; "
+    "also the tolerance within which texture agrees: `unexplained`",
     "tile.size": "side of a crop, pixels",
     "tile.stride": "from a crop to the next, pixels",
     "tile.min_std": "standard deviation of the sharp crop's luma below which it is `flat`",

@@ -262,18 +262,18 @@ def level_folder(root: Path, level: str) -> Path:
     for parent in parents:
         if (parent / level).is_dir():
             return parent / level
-    there = [known for parent in parents for known in BLURRED_LEVELS if has_crops(parent / known)]
+    shards = [path for parent in parents for path in parent.glob("*/*-of-*.parquet")]
+    there = ", ".join(sorted({path.parent.name for path in shards}))
     if not there:
         refuse_other_folder(root)
     dataset = root.parent if root.name == "crops" else root
-    way_out = (
-        f"Make them with: {command_line('crop', dataset, '--level', level)}"
-        if level in BLURRED_LEVELS
-        else f"A level is one of {', '.join(BLURRED_LEVELS)}."
-    )
-    raise DatasetError(
-        f"{root}: no crops of level {level!r}; there: {', '.join(there) or 'none'}. {way_out}"
-    )
+    if level not in BLURRED_LEVELS:
+        way_out = f"A level is one of {', '.join(BLURRED_LEVELS)}."
+    elif any((dataset / name).is_file() for name in ("import.json", "release.json")):
+        way_out = "Name one that is there."
+    else:
+        way_out = f"Make them with: {command_line('crop', dataset, '--level', level)}"
+    raise DatasetError(f"{root}: no crops of level {level!r}; there: {there or 'none'}. {way_out}")
 
 
 def refuse_other_folder(root: Path) -> None:

@@ -15,7 +15,7 @@ from defocus_ds.dataset.stale import stale_levels
 from defocus_ds.errors import DatasetError, InputError, ShootError
 from defocus_ds.frames import Bracket, Complaint, Level, Pair, Shoot
 from defocus_ds.pipeline.assemble import assemble
-from defocus_ds.pipeline.claim import check_place, refuse_to_lose
+from defocus_ds.pipeline.claim import changed_options, check_place, refuse_to_lose
 from defocus_ds.pipeline.journal import (
     Journal,
     clear_failure,
@@ -167,9 +167,9 @@ def _options(
         return recorded
     if given.digest() != recorded.digest() and not replace_scenes and (dataset / "images").is_dir():
         raise DatasetError(
-            f"{dataset}: was built with other options (preset {recorded.preset}, configuration "
-            f"{recorded.digest()}, now {given.preset} {given.digest()}). Choose another -o, leave "
-            "the options out to go on with its own, or give --replace to build it anew."
+            f"{dataset}: was built with other options ({changed_options(recorded, given)}). Choose "
+            "another -o, leave the options out to go on with its own, or give --replace to build "
+            "it anew."
         )
     return given
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from defocus_ds.config import BuildConfig
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import Shoot
 from defocus_ds.pipeline.journal import read_journal
 from defocus_ds.pipeline.plan import file_stamps
 from defocus_ds.store import read_receipt
 
-__all__ = ["check_place", "refuse_to_lose"]
+__all__ = ["changed_options", "check_place", "refuse_to_lose"]
 
 
 def check_place(shoot: Path, dataset: Path) -> None:
@@ -60,6 +61,23 @@ def refuse_to_lose(dataset: Path, found: Shoot) -> None:
                 f"{dataset}: {scene} was built from other files, of {journal.shoot}. Choose "
                 "another -o, or give --replace to build it anew."
             )
+
+
+def changed_options(recorded: BuildConfig, given: BuildConfig) -> str:
+    """Keys that differ, as ``key: recorded -> given``."""
+    before, after = (
+        {
+            f"{section}.{key}": value
+            for section, table in config.as_dict().items()
+            for key, value in (table.items() if isinstance(table, dict) else [("", table)])
+        }
+        for config in (recorded, given)
+    )
+    return ", ".join(
+        f"{key.rstrip('.')}: {before[key]} -> {after[key]}"
+        for key in before
+        if before[key] != after[key]
+    )
 
 
 def _without_times(stamps: dict[str, str]) -> dict[str, str]:
