@@ -182,9 +182,8 @@ def _still_there(folder: Path) -> str:
     if not has_crops(folder):
         return ""
     return (
-        f" The crops of an earlier run stay in {folder}. To be "
-        "without them delete that folder, then crop another level or run the same build again: "
-        f"these refresh {SUMS_NAME}."
+        f" The crops of an earlier run stay in {folder}. To be without them delete that folder, "
+        f"then crop another level or run the same build again: these refresh {SUMS_NAME}."
     )
 
 

@@ -262,8 +262,8 @@ def level_folder(root: Path, level: str) -> Path:
     for parent in parents:
         if (parent / level).is_dir():
             return parent / level
-    shards = [path for parent in parents for path in parent.glob("*/*-of-*.parquet")]
-    there = ", ".join(sorted({path.parent.name for path in shards}))
+    names = {file.parent.name for parent in parents for file in parent.glob("*/*-of-*.parquet")}
+    there = ", ".join(dict.fromkeys(n for n in (*BLURRED_LEVELS, *sorted(names)) if n in names))
     if not there:
         refuse_other_folder(root)
     dataset = root.parent if root.name == "crops" else root
