@@ -17,7 +17,7 @@ from defocus_ds.dataset.shards import has_crops
 from defocus_ds.dataset.steps import Progress, Steps
 from defocus_ds.errors import DatasetError
 
-__all__ = ["Change", "Difference", "NameDifference", "diff"]
+__all__ = ["Change", "Difference", "NameDifference", "diff", "flat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,9 @@ def _read(root: Path) -> _Side:
     for name in (INFO_NAME, RELEASE_NAME, IMPORT_NAME):
         if (root / name).is_file():
             info = read_object(root / name)
-            side.versions = _flat(info.get("versions") or {})
+            side.versions = flat(info.get("versions") or {})
             if name != IMPORT_NAME:  # the records of its crops say the rest
-                side.config = _flat({"preset": info.get("preset"), **(info.get("config") or {})})
+                side.config = flat({"preset": info.get("preset"), **(info.get("config") or {})})
     if (root / SUMS_NAME).is_file():
         side.sums = read_sums(root)
     return side
@@ -203,7 +203,7 @@ def _crops(one: _Side, other: _Side, progress: Progress | None) -> tuple[LevelDi
             if all(table.record for table in tables):
                 for side in (one, other):
                     record = {"crops": {name: side.levels[name].record}}
-                    side.config = (side.config or {}) | _flat(record)
+                    side.config = (side.config or {}) | flat(record)
         step(name)
     return tuple(found)
 
@@ -241,11 +241,11 @@ def _named(a: Mapping[str, Any], b: Mapping[str, Any]) -> NameDifference:
     )
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Keys of nested tables joined by dots."""
     if not isinstance(value, dict):
         return {prefix: value}
     found: dict[str, Any] = {}
     for key, item in value.items():
-        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+        found |= flat(item, f"{prefix}.{key}" if prefix else str(key))
     return found

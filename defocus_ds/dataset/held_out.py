@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.dataset.duplicates import Duplicate
-from defocus_ds.dataset.frozen import read_splits
 from defocus_ds.dataset.manifest import read_object
 from defocus_ds.dataset.release_facts import RELEASE_NAME
 from defocus_ds.errors import DatasetError
@@ -41,11 +40,15 @@ class HeldOut:
         )
 
 
-def read_held_out(release: Path) -> dict[str, HeldOut]:
+def read_held_out(release: Path, splits: Mapping[str, str]) -> dict[str, HeldOut]:
     """Scene -> what a release, and those before it, held out.
 
+    Args:
+        release: its folder.
+        splits: of it, from `defocus_ds.dataset.frozen.read_splits`.
+
     Raises:
-        DatasetError: no release, or its splits.csv or release.json is damaged.
+        DatasetError: its release.json is damaged.
     """
     found: dict[str, HeldOut] = {}
     path = release / RELEASE_NAME
@@ -59,7 +62,7 @@ def read_held_out(release: Path) -> dict[str, HeldOut]:
                     raise ValueError(f"{scene}: {str(record)[:80]}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(f"{path}: held_out is not what release writes ({error}).") from error
-    for scene, split in read_splits(release).items():
+    for scene, split in splits.items():
         if split == "train":
             found.pop(scene, None)
         elif scene not in found or found[scene].split != split:

@@ -116,8 +116,8 @@ def release(
         )
     refuse_unfinished(root)
     info = read_info(root)
-    earlier = {} if previous is None else read_held_out(previous)
     before = {} if previous is None else read_splits(previous)
+    earlier = {} if previous is None else read_held_out(previous, before)
     before |= {scene: known.split for scene, known in earlier.items()}
     with only_writer(root, sweep=True):
         rows = read_scenes(root / SCENES_NAME)

@@ -25,18 +25,20 @@ from defocus_ds.wording import command_line
 __all__ = ["earlier_build", "refuse_stale", "stale_levels", "valid_rejections"]
 
 
-def stale_levels(dataset: Path) -> list[str]:
+def stale_levels(dataset: Path, *, digest: str | None = None) -> list[str]:
     """Levels whose crops do not belong to the present scenes.parquet; `crop` cuts them again.
 
     Args:
         dataset: folder that `build` made; it need not hold crops.
+        digest: SHA-256 of its scenes.parquet; None reads the file, which may be large.
 
     Returns:
         Names, in the order of the levels.  A level whose manifest cannot be opened, or, if it is
         of another build, cannot be compared with scenes.parquet, counts as stale.
     """
     scenes = dataset / SCENES_NAME
-    digest = sha256_file(scenes) if scenes.is_file() else None
+    if digest is None and scenes.is_file():
+        digest = sha256_file(scenes)
     folders = {level: dataset / "crops" / level.value for level in BLURRED_LEVELS}
     return [
         level.value

@@ -65,18 +65,11 @@ def refuse_to_lose(dataset: Path, found: Shoot) -> None:
 
 def changed_options(recorded: BuildConfig, given: BuildConfig) -> str:
     """Keys that differ, as ``key: recorded -> given``."""
-    before, after = (
-        {
-            f"{section}.{key}": value
-            for section, table in config.as_dict().items()
-            for key, value in (table.items() if isinstance(table, dict) else [("", table)])
-        }
-        for config in (recorded, given)
-    )
+    from defocus_ds.dataset.diff import flat
+
+    before, after = flat(recorded.as_dict()), flat(given.as_dict())
     return ", ".join(
-        f"{key.rstrip('.')}: {before[key]} -> {after[key]}"
-        for key in before
-        if before[key] != after[key]
+        f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]
     )
 
 

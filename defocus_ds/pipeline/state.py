@@ -78,5 +78,5 @@ def status(dataset: Path | str) -> DatasetStatus:
         complete=bool(summary) and done[stages[-1]] + len(failed) == len(scenes),
         pairs=summary.get("pairs", {}),
         crops=crops,
-        stale=tuple(stale_levels(dataset)),
+        stale=tuple(stale_levels(dataset, digest=summary.get("digest"))),
     )
