@@ -134,8 +134,9 @@ def _losses(
     border = max_radius_px(sharp.size) / 2
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, border)
     inside &= (sharp[factor].clipped < 0.02) & (clipped_there(blurred, warp, factor) < 0.5)
-    index = np.flatnonzero(inside)
-    index = index[:: max(len(index) // _LOSS_PIXELS, 1)]
+    step = _step(inside.shape)
+    inside = inside.ravel()[::step]
+    index = np.flatnonzero(inside) * step
     target = sampled.ravel()[index].astype(np.float64)
     if len(target) < 500:
         return []
@@ -147,13 +148,27 @@ def _losses(
     basis[:, 0], basis[:, 3:5] = 1, u
     losses = []
     for radius in radii:
-        value = model_plane(sharp, factor, radius).ravel()[index].astype(np.float64)
+        value = _blurred_once(sharp, factor, radius)[inside].astype(np.float64)
         basis[:, 1], basis[:, 2] = value, value**2
         np.multiply(u, value[:, None], out=basis[:, 5:])
         gram = basis.T @ basis + 1e-6 * len(value) * np.eye(basis.shape[1])
         error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
         losses.append(float(np.minimum(error, 4 * np.median(error)).mean()) / contrast)
     return losses
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    """Every how manieth pixel of a level is compared."""
+    return max(-(-shape[0] * shape[1] // _LOSS_PIXELS), 1)
+
+
+def _blurred_once(sharp: Pyramid, factor: int, radius_px: float) -> FloatImage:
+    """(N,) `model_plane` at the pixels that are compared."""
+    key = factor, radius_px
+    if key not in sharp.blurs:
+        plane = model_plane(sharp, factor, radius_px)
+        sharp.blurs[key] = plane.ravel()[:: _step(plane.shape)].copy()
+    return sharp.blurs[key]
 
 
 def _inverse(warp: Warp) -> Warp:

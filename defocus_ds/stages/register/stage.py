@@ -26,8 +26,8 @@ from defocus_ds.stages.register.verdict import judge
 
 __all__ = ["register"]
 
-_START_SAMPLES = 1000  # pixels a metric reading of the robust start, whatever the frame's size
-_FEWEST_SAMPLES = 500
+_START_SAMPLES = 500  # pixels a metric reading of the robust start, whatever the frame's size
+_FEWEST_SAMPLES = 250
 _GOOD_NCC = 0.9
 _SAME_START = 0.02  # of the shorter side: a start so near to one tried, or its end, ends there too
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
