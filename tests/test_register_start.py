@@ -17,7 +17,7 @@ from defocus_ds.stages.register.doubts import (
     stretch,
 )
 from defocus_ds.stages.register.planes import pyramid
-from defocus_ds.stages.register.radius import fit_radius
+from defocus_ds.stages.register.radius import fit_radius, matched
 from defocus_ds.stages.register.start import rough_candidates
 
 SIZE = (320, 240)
@@ -110,11 +110,13 @@ def test_doubts_of_a_good_pair_are_small_and_clipping_is_counted() -> None:
     zero = np.zeros((1, 1))
     grid = ResidualGrid(zero, zero, zero, zero, zero, zero + 0.9, zero)
     for capture, clipped in ((truth.blurred, 0.0), (half, 0.5)):
+        pair = pyramid(truth.sharp, Transfer.SRGB), pyramid(capture, Transfer.SRGB)
+        warp = Warp.similarity(SIZE, shift_px=(3.0, 2.0))
         doubts = find_doubts(
-            pyramid(truth.sharp, Transfer.SRGB),
-            pyramid(capture, Transfer.SRGB),
-            Warp.similarity(SIZE, shift_px=(3.0, 2.0)),
+            *pair,
+            warp,
             grid,
+            overlaid=matched(*pair, warp, 3.0, 1),
             ncc=0.99,
             radius_px=3.0,
             factor=1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,10 +15,10 @@ from defocus_ds.stages.register.planes import Pyramid
 from defocus_ds.stages.register.start import band_pass
 
 __all__ = [
-    "agreement",
+    "Matched",
     "clipped_there",
     "fit_radius",
-    "matched_planes",
+    "matched",
     "max_radius_px",
     "role_ratio",
 ]
@@ -84,31 +86,43 @@ def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
     return ratio if gained > _LEAST_GAIN else min(ratio, 1.0)
 
 
-def agreement(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> float:
-    """Correlation of the blur-matched sharp image and the resampled capture, in [-1, 1].
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The two captures of a pair at one level, laid over each other.
 
-    Slow changes are taken away first, so that two scenes lit alike do not agree.
+    ``model`` is the blur-matched sharp image, ``seen`` the capture in the sharp frame, both (h, w)
+    encoded; ``inside`` is where the capture is known, a border as wide as the disk left out.
     """
-    model, sampled, inside = matched_planes(sharp, blurred, warp, radius_px, factor)
-    expected = band_pass(model)
-    found = band_pass(np.where(inside, sampled, model))
-    a, b = expected[inside].astype(np.float64), found[inside].astype(np.float64)
-    if len(a) < 100:
-        return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+    model: FloatImage
+    seen: FloatImage
+    inside: npt.NDArray[np.bool_]
+
+    def agreement(self) -> float:
+        """Correlation of the two, in [-1, 1].
+
+        Slow changes are taken away first, so that two scenes lit alike do not agree.
+        """
+        expected = band_pass(self.model)
+        found = band_pass(np.where(self.inside, self.seen, self.model))
+        a, b = (plane[self.inside].astype(np.float64) for plane in (expected, found))
+        if len(a) < 100:
+            return 0.0
+        a, b = a - a.mean(), b - b.mean()
+        norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+        return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+    def under(self, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> Matched:
+        """The same model, and the capture under another map."""
+        return Matched(
+            self.model, *_resampled(observed_plane(blurred, factor), warp, factor, radius_px)
+        )
 
 
-def matched_planes(
-    sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int
-) -> tuple[FloatImage, FloatImage, npt.NDArray[np.bool_]]:
-    """The blur-matched sharp image, the capture in the sharp frame, and where it is known.
-
-    All are (h, w) at a level; a border as wide as the disk counts as unknown.
-    """
+def matched(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> Matched:
+    """A pair under a map and a disk radius (full-resolution px), at a level."""
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, radius_px)
-    return model_plane(sharp, factor, radius_px), sampled, inside
+    return Matched(model_plane(sharp, factor, radius_px), sampled, inside)
 
 
 def clipped_there(blurred: Pyramid, warp: Warp, factor: int) -> FloatImage:
