@@ -36,7 +36,7 @@ __all__ = [
 
 
 # what stands before the result in a receipt: no text holds a line break, no inner key this indent
-_RESULT = b',\n  "result": '
+_RESULT, _END = b',\n  "result": ', b"\n}\n"
 
 
 @contextmanager
@@ -159,7 +159,7 @@ class JsonObject(Mapping[str, Any]):
         DatasetError: on that look, the text is no object.
     """
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes | memoryview) -> None:
         self.text = text
         self._value: dict[str, Any] | None = None
 
@@ -175,20 +175,22 @@ class JsonObject(Mapping[str, Any]):
     def _parsed(self) -> dict[str, Any]:
         if self._value is None:
             try:
-                found = json.loads(self.text)
+                found = json.loads(bytes(self.text))
             except (ValueError, RecursionError) as error:
                 raise DatasetError(f"a receipt whose result is not JSON ({error}).") from error
             if not isinstance(found, dict):
-                raise DatasetError(f"a receipt whose result is {self.text[:40]!r}, need an object.")
+                raise DatasetError(
+                    f"a receipt whose result is {bytes(self.text[:40])!r}, need an object."
+                )
             self._value = found
         return self._value
 
 
-def canonical_json(value: Mapping[str, Any]) -> bytes:
+def canonical_json(value: Mapping[str, Any]) -> bytes | memoryview:
     """What is hashed: keys sorted, on one line; as it is where it was not parsed."""
     if isinstance(value, JsonObject):
         return value.text
-    return json.dumps(value, sort_keys=True, allow_nan=False).encode()
+    return _one_line(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ def write_receipt(dataset: Path, receipt: Receipt) -> None:
     del head["result"]
     head["sha256"] = _record_digest(head, result)
     text = json.dumps(head, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    data = text.removesuffix("\n}").encode() + _RESULT + result + b"\n}\n"
+    data = text.removesuffix("\n}").encode() + _RESULT + result + _END
     write_bytes(_receipt_path(dataset, receipt.scene, receipt.stage), data)
 
 
@@ -235,11 +237,9 @@ def read_receipt(dataset: Path, scene: str, stage: str) -> Receipt | None:
     """
     try:
         data = _receipt_path(dataset, scene, stage).read_bytes()
-        head, _, rest = data.partition(_RESULT)
-        record, result = json.loads(head + b"\n}"), rest.removesuffix(b"\n}\n")
-        if "sha256" not in record:  # the result stands in the middle, as it did at first
-            record = json.loads(data)
-            result = canonical_json(record.pop("result"))
+        cut = data.index(_RESULT)
+        record = json.loads(data[:cut] + b"\n}")
+        result = memoryview(data)[cut + len(_RESULT) : -len(_END)]
         stated = record.pop("sha256")
         whole = stated == _record_digest(record, result)
         found = Receipt(**record, result=JsonObject(result))
@@ -248,14 +248,18 @@ def read_receipt(dataset: Path, scene: str, stage: str) -> Receipt | None:
     return found if whole and (found.scene, found.stage) == (scene, stage) else None
 
 
-def _record_digest(head: dict[str, Any], result: bytes) -> str:
+def _record_digest(head: dict[str, Any], result: bytes | memoryview) -> str:
     """SHA-256 of the canonical JSON of a receipt, its result in the place of its name."""
     before = {key: value for key, value in head.items() if key < "result"}
     after = {key: value for key, value in head.items() if key > "result"}
-    digest = hashlib.sha256(canonical_json(before)[:-1] + b', "result": ')
+    digest = hashlib.sha256(_one_line(before)[:-1] + b', "result": ')
     digest.update(result)
-    digest.update(b", " + canonical_json(after)[1:])
+    digest.update(b", " + _one_line(after)[1:])
     return digest.hexdigest()
+
+
+def _one_line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, allow_nan=False).encode()
 
 
 def _without_links(root: Path, relative: str) -> bool:

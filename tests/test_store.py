@@ -93,14 +93,6 @@ def test_a_receipt_is_json_and_its_result_waits_to_be_parsed(tmp_path: Path) -> 
     assert read_receipt(tmp_path, "s1", "develop") is None
 
 
-def test_a_receipt_with_its_result_in_the_middle_is_read(tmp_path: Path) -> None:
-    receipt = Receipt("develop", "s1", "abc", {"x": "1"}, {"a": "b"}, {}, {"k": [1]})
-    write_receipt(tmp_path, receipt)
-    path = tmp_path / "receipts/s1/develop.json"
-    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, indent=2) + "\n")
-    assert read_receipt(tmp_path, "s1", "develop") == receipt
-
-
 @pytest.mark.parametrize("text", [b"5", b"no", b"[" * 100_000])
 def test_a_result_that_is_no_object_is_our_error(text: bytes) -> None:
     with pytest.raises(DatasetError, match="a receipt whose result is"):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from defocus_ds.dataset.remote import filesystem_of, is_url
@@ -255,6 +254,8 @@ def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
     most = texts.nbytes * (len(array) if texts is not array else 1)
     if len(array) <= _FEW_ROWS and most <= _FEW_BYTES and texts.nbytes <= text_limit(leaf):
         return int(most)  # the exact sum takes longer than the texts
+    import pyarrow.compute as pc  # slow to load
+
     lengths = pc.binary_length(texts)
     longest = pc.max(lengths).as_py() or 0
     if longest > (limit := text_limit(leaf)):
