@@ -159,7 +159,7 @@ class JsonObject(Mapping[str, Any]):
         DatasetError: on that look, the text is no object.
     """
 
-    def __init__(self, text: bytes | memoryview) -> None:
+    def __init__(self, text: bytes) -> None:
         self.text = text
         self._value: dict[str, Any] | None = None
 
@@ -175,22 +175,20 @@ class JsonObject(Mapping[str, Any]):
     def _parsed(self) -> dict[str, Any]:
         if self._value is None:
             try:
-                found = json.loads(bytes(self.text))
+                found = json.loads(self.text)
             except (ValueError, RecursionError) as error:
                 raise DatasetError(f"a receipt whose result is not JSON ({error}).") from error
             if not isinstance(found, dict):
-                raise DatasetError(
-                    f"a receipt whose result is {bytes(self.text[:40])!r}, need an object."
-                )
+                raise DatasetError(f"a receipt whose result is {self.text[:40]!r}, need an object.")
             self._value = found
         return self._value
 
 
-def canonical_json(value: Mapping[str, Any]) -> bytes | memoryview:
+def canonical_json(value: Mapping[str, Any]) -> bytes:
     """What is hashed: keys sorted, on one line; as it is where it was not parsed."""
     if isinstance(value, JsonObject):
         return value.text
-    return _one_line(value)
+    return json.dumps(value, sort_keys=True, allow_nan=False).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +237,7 @@ def read_receipt(dataset: Path, scene: str, stage: str) -> Receipt | None:
         data = _receipt_path(dataset, scene, stage).read_bytes()
         cut = data.index(_RESULT)
         record = json.loads(data[:cut] + b"\n}")
-        result = memoryview(data)[cut + len(_RESULT) : -len(_END)]
+        result = data[cut + len(_RESULT) : -len(_END)]
         stated = record.pop("sha256")
         whole = stated == _record_digest(record, result)
         found = Receipt(**record, result=JsonObject(result))
@@ -248,18 +246,14 @@ def read_receipt(dataset: Path, scene: str, stage: str) -> Receipt | None:
     return found if whole and (found.scene, found.stage) == (scene, stage) else None
 
 
-def _record_digest(head: dict[str, Any], result: bytes | memoryview) -> str:
+def _record_digest(head: dict[str, Any], result: bytes) -> str:
     """SHA-256 of the canonical JSON of a receipt, its result in the place of its name."""
     before = {key: value for key, value in head.items() if key < "result"}
     after = {key: value for key, value in head.items() if key > "result"}
-    digest = hashlib.sha256(_one_line(before)[:-1] + b', "result": ')
+    digest = hashlib.sha256(canonical_json(before)[:-1] + b', "result": ')
     digest.update(result)
-    digest.update(b", " + _one_line(after)[1:])
+    digest.update(b", " + canonical_json(after)[1:])
     return digest.hexdigest()
-
-
-def _one_line(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, allow_nan=False).encode()
 
 
 def _without_links(root: Path, relative: str) -> bool:
