@@ -474,6 +474,71 @@ def test_a_phone_needs_no_sideways_scrolling(opened: Opened) -> None:
     assert bar["height"] < 740 / 4
 
 
+def test_the_table_fits_and_where_it_does_not_its_end_is_shaded(opened: Opened) -> None:
+    page = opened()
+    frame = page.locator(".scroll")
+    beyond = "node => node.scrollWidth - node.clientWidth"
+    assert frame.evaluate(beyond) == 0
+    page.set_viewport_size({"width": 700, "height": 900})
+    assert frame.evaluate(beyond) > 0
+    assert page.evaluate("document.documentElement.scrollWidth") == 700
+    # of two backgrounds the upper moves with the table and covers the lower at its end
+    attached = frame.evaluate("node => getComputedStyle(node).backgroundAttachment")
+    assert attached == "local, scroll"
+
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def test_on_a_phone_the_pair_that_is_looked_at_can_be_decided(opened: Opened) -> None:
+    page = opened(**PHONE)
+    page.evaluate("document.getElementById('s3').scrollIntoView()")
+    page.wait_for_selector("#s3.drawn article")
+    article = page.locator("#s3 article").nth(1)
+    tile = article.locator(".tile").last
+    for step in range(2):
+        tile.evaluate("node => node.scrollIntoView({ block: 'center' })")
+        page.wait_for_timeout(100)
+        buttons = article.locator("[data-do=reject]").bounding_box()
+        name, shown = article.locator("h3").bounding_box(), tile.bounding_box()
+        strip, foot = (page.locator(part).bounding_box() for part in (".strip", ".decisions"))
+        assert strip["y"] + strip["height"] - 1 <= name["y"] < shown["y"]
+        assert buttons["y"] > shown["y"] + shown["height"] / 2
+        assert buttons["y"] + buttons["height"] <= foot["y"] + 1
+        assert foot["y"] + foot["height"] == 844
+        page.touchscreen.tap(buttons["x"] + 20, buttons["y"] + 20)
+        told = decision(page, article.get_attribute("data-pair"))
+        assert told == (["Reject", ""] if step == 0 else ["", ""])
+    # at the end of the pair its buttons are below its last map and cover nothing
+    article.evaluate("node => node.scrollIntoView({ block: 'end' })")
+    ends = "[...node.children].map(part => part.getBoundingClientRect())"
+    boxes = article.evaluate(f"node => {ends}.map(b => [b.top, b.bottom])")
+    decide = article.locator("div.decide").bounding_box()
+    assert max(bottom for top, bottom in boxes if top < decide["y"]) <= decide["y"] + 1
+
+
+def test_on_a_phone_all_is_large_enough_and_nothing_speaks_of_keys(opened: Opened) -> None:
+    page = opened(**PHONE)
+    page.evaluate("document.getElementById('s3').scrollIntoView()")
+    page.wait_for_selector("#s3.drawn article")
+    small = page.eval_on_selector_all(
+        "a:not(.thumb a), button, select, textarea, summary, label.box, input[type=search],"
+        " .tile input, .strip label",
+        "nodes => nodes.map(n => [n.getBoundingClientRect(), n.outerHTML.slice(0, 80)])"
+        ".filter(([box]) => box.height && Math.min(box.height, box.width) < 40)"
+        ".map(([, text]) => text)",
+    )
+    assert small == []
+    assert page.locator("kbd:visible").count() == 0
+    assert "Tab to" not in page.inner_text("body")
+    strip = page.locator(".strip fieldset")
+    assert strip.evaluate("node => node.scrollWidth > node.clientWidth")
+    assert "linear-gradient" in strip.evaluate("node => getComputedStyle(node).maskImage")
+    strip.evaluate("node => { node.scrollLeft = 9999; }")
+    last, whole = strip.locator("label").last.bounding_box(), strip.bounding_box()
+    assert last["x"] + last["width"] <= whole["x"] + whole["width"] - 39  # beside what fades
+
+
 CONTRASTS = """() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (colour) => {
