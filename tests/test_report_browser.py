@@ -1,7 +1,11 @@
-"""The review page as a person uses it, in the Chromium of the system."""
+"""The review page as a person uses it, in the Chromium of the system.
+
+Without one these tests are skipped, or fail where DEFOCUS_DS_BROWSER=required.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 from report_dataset import HOSTILE, make_dataset, write_crops
 from scenes import true_pair
 
@@ -17,8 +22,6 @@ from defocus_ds.dataset.review import Decision, read_review
 from defocus_ds.frames import Level, Pair
 from defocus_ds.report import report
 from defocus_ds.store import read_json, write_json
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LONG = "a_scene_name_that_is_much_longer_than_any_phone_is_wide_and_has_no_space"
@@ -30,13 +33,21 @@ Opened = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    with sync_api.sync_playwright() as play:
+    path = browser_path()
+    with sync_playwright() as play:
         started = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+def browser_path() -> str:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        absent = f"none of {', '.join(BROWSERS)} is installed"
+        if os.environ.get("DEFOCUS_DS_BROWSER") == "required":
+            pytest.fail(absent, pytrace=False)
+        pytest.skip(absent)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +140,16 @@ def refuse(page: Any, content: bytes) -> str:
     page.set_input_files("#file", file)
     page.wait_for_selector("#trouble:not([hidden])")
     return str(page.inner_text("#trouble"))
+
+
+def test_a_missing_browser_fails_only_where_one_is_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    for value, outcome in (("required", pytest.fail.Exception), ("", pytest.skip.Exception)):
+        monkeypatch.setenv("DEFOCUS_DS_BROWSER", value)
+        with pytest.raises(outcome, match="none of chromium, .* is installed"):
+            browser_path()
 
 
 def test_pictures_load_as_they_come_near(opened: Opened) -> None:
