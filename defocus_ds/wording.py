@@ -29,11 +29,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def first_names(names: Sequence[object], *, most: int = 5) -> str:
-    """The first few of some names, and how many more there are.
+def first_names(names: Sequence[object], *, most: int = 5, between: str = ", ") -> str:
+    """The first few of some names, or of findings, and how many more there are.
 
     >>> first_names(["a", "b", "c"], most=2), first_names(["a", "b"], most=2)
     ('a, b and 1 more', 'a, b')
     """
     more = len(names) - most
-    return ", ".join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")
+    return between.join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")

@@ -120,7 +120,7 @@ def crop(
             pairs, left_out = decided.applied(pairs, left_out)
         folder = root / "crops" / chosen.value
         if not pairs:
-            reasons = "; ".join(str(item) for item in left_out[:5])
+            reasons = first_names(left_out, most=3, between="; ")
             raise DatasetError(
                 f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.{_still_there(folder)}"
             )

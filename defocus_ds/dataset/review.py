@@ -112,7 +112,7 @@ def read_review(path: Path) -> Review:
             may be missing, and so may both it and the notes.
 
     Raises:
-        DatasetError: not such a table; every bad line is named, up to ten.
+        DatasetError: not such a table; every bad line is named, up to five.
     """
     if (size := path.stat().st_size) > _MAX_BYTES:
         raise DatasetError(f"{path}: {size} bytes, limit {_MAX_BYTES}.")
@@ -140,8 +140,7 @@ def read_review(path: Path) -> Review:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
     if problems:
-        shown = "; ".join(problems[:10]) + ("; ..." if len(problems) > 10 else "")
-        raise DatasetError(f"{path}: {shown}.")
+        raise DatasetError(f"{path}: {first_names(problems, between='; ')}.")
     return Review(path, sha256_file(path), decisions)
 
 
