@@ -168,8 +168,7 @@ def _options(
     if given.digest() != recorded.digest() and not replace_scenes and (dataset / "images").is_dir():
         raise DatasetError(
             f"{dataset}: was built with other options ({changed_options(recorded, given)}). Choose "
-            "another -o, leave the options out to go on with its own, or give --replace to build "
-            "it anew."
+            "another -o, leave them out, or give --replace to build it anew."
         )
     return given
 

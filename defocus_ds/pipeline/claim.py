@@ -14,6 +14,8 @@ from defocus_ds.wording import first_names
 
 __all__ = ["changed_options", "check_place", "refuse_to_lose"]
 
+_SHOWN_OPTIONS = 8  # as many as the presets differ in
+
 
 def check_place(shoot: Path, dataset: Path) -> None:
     """Check where a dataset is to be: never in a shoot, never among someone's files.
@@ -70,7 +72,8 @@ def changed_options(recorded: BuildConfig, given: BuildConfig) -> str:
 
     before, after = flat(recorded.as_dict()), flat(given.as_dict())
     return first_names(
-        [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]]
+        [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]],
+        most=_SHOWN_OPTIONS,
     )
 
 

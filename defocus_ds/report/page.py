@@ -208,7 +208,7 @@ def _stale_crops(title: str, stale: Sequence[str]) -> str:
         for level in stale
     )
     return (
-        f'<section class="stale" role="note"><p>The crops of {" and ".join(stale)} were cut from '
+        f'<section class="stale" role="note"><p>The crops of {", ".join(stale)} were cut from '
         "an earlier build than the one shown here, so their Q is left out. Cut them again, then "
         f"make this page again:</p>{commands}</section>"
     )
