@@ -79,6 +79,7 @@ def test_of_many_other_options_the_first_are_named() -> None:
     assert text.startswith("preset: accurate -> paper, ")
     assert text.count(" -> ") == 8
     table = given.as_dict()
-    table["tile"] |= {"size": 64, "stride": 32}
+    table["tile"] |= {"size": 64, "stride": 32, "test_share": 0.2, "val_share": 0.3}
     more = changed_options(begun, config_from_dict(table))
-    assert more == f"{text} and 2 more"
+    assert more.startswith(text)
+    assert more.endswith(" and 2 more")
