@@ -31,11 +31,11 @@ demo: install
 	$(BIN)/defocus-ds report $(DEMO)/dataset
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 -m 'not slow'
+	$(BIN)/python -m pytest -rs -n auto --dist worksteal --durations=25 -m 'not slow'
 
 # Populations, full-size frames, stored results of training: as long again as all the others.
 test-slow: install-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 -m slow
+	$(BIN)/python -m pytest -rs -n auto --dist worksteal --durations=25 -m slow
 
 lint: install-dev
 	$(BIN)/ruff check

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import OpticsError
 from defocus_ds.frames import FloatImage
 
@@ -45,8 +46,10 @@ def apply_lut(image: npt.NDArray[Any], lut: FloatImage) -> npt.NDArray[Any]:
         exact interpolation before rounding.
 
     Raises:
+        TypeError: no array.
         OpticsError: wrong shape or dtype.
     """
+    require_array(image, "apply_lut: image", takes="(H, W, 3), uint8 or float32 in [0, 1]")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
         raise OpticsError(
             f"apply_lut: got {image.dtype} {image.shape}; need (H, W, 3), uint8 or float32."

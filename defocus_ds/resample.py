@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import OpticsError
 from defocus_ds.frames import FloatImage
 from defocus_ds.lut import apply_lut, lut_table, recolour_rows
@@ -39,8 +40,11 @@ def resample(
         values are clipped to [0, 1].
 
     Raises:
+        TypeError: no array.
         OpticsError: wrong shape or dtype.
     """
+    takes = "(H, W) or (H, W, C), uint8 or float32 in [0, 1]"
+    require_array(image, "resample: image", takes=takes)
     if image.dtype not in (np.uint8, np.float32) or image.ndim not in (2, 3) or image.size == 0:
         raise OpticsError(
             f"resample: got {image.dtype} {image.shape}; "

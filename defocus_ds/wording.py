@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["INSTALL_TRAIN", "command_line", "counted"]
+__all__ = ["INSTALL_TRAIN", "command_line", "counted", "first_names"]
 
 INSTALL_TRAIN = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[train]'"
 
@@ -26,3 +27,13 @@ def counted(number: int, noun: str) -> str:
     ('1 scene', '2 scenes')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def first_names(names: Sequence[object], *, most: int = 5, between: str = ", ") -> str:
+    """The first few of some names, or of findings, and how many more there are.
+
+    >>> first_names(["a", "b", "c"], most=2), first_names(["a", "b"], most=2)
+    ('a, b and 1 more', 'a, b')
+    """
+    more = len(names) - most
+    return between.join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")

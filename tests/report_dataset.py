@@ -15,8 +15,13 @@ from scenes import TruePair
 
 from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.manifest import write_scenes
-from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA
-from defocus_ds.dataset.tables import table_writer
+from defocus_ds.dataset.shards import (
+    CROP_FORMAT,
+    MANIFEST_NAME,
+    MANIFEST_SCHEMA,
+    manifest_metadata,
+)
+from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.resample import resample
 from defocus_ds.stages.register.radius_map import RadiusMap
 from defocus_ds.store import sha256_file, write_json
@@ -133,6 +138,7 @@ def make_dataset(
             "config_digest": config.digest(),
             "versions": {"numpy": "2"},
             "pairs": {"keep": len(rows)},
+            "digest": sha256_file(dataset / "scenes.parquet"),
         },
     )
     return dataset
@@ -160,7 +166,9 @@ def write_crops(dataset: Path, level: str, q: Mapping[str, list[tuple[float, flo
     ]
     path = dataset / "crops" / level / MANIFEST_NAME
     path.parent.mkdir(parents=True)
-    with table_writer(path, MANIFEST_SCHEMA) as writer:
+    record = {"format": CROP_FORMAT, "dataset_digest": sha256_file(dataset / "scenes.parquet")}
+    schema = with_metadata(MANIFEST_SCHEMA, manifest_metadata(record))
+    with table_writer(path, schema) as writer:
         for row in rows:  # a row group each, as large manifests have many
-            writer.write_table(pa.Table.from_pylist([row], schema=MANIFEST_SCHEMA))
+            writer.write_table(pa.Table.from_pylist([row], schema=schema))
     return path

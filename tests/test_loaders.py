@@ -17,6 +17,7 @@ from PIL import Image
 from defocus_ds import load_crops
 from defocus_ds.dataset import loaders, shards
 from defocus_ds.dataset.crop import crop
+from defocus_ds.dataset.export import export
 from defocus_ds.dataset.loaders import Crops
 from defocus_ds.dataset.tables import open_table
 from defocus_ds.errors import DatasetError
@@ -153,6 +154,27 @@ def test_a_folder_of_something_else_is_called_that(tmp_path: Path) -> None:
     (tmp_path / "shoot" / "dataset.json").touch()
     with pytest.raises(DatasetError, match=r"no crops of level 'low'.*defocus-ds crop"):
         load_crops(tmp_path / "shoot", level="low", split="train")
+
+
+@pytest.mark.parametrize("to", ["webdataset", "basicsr", "dpdd"])
+def test_an_export_is_called_that_and_its_reader_named(
+    cropped: Path, tmp_path: Path, to: str
+) -> None:
+    out = tmp_path / "out"
+    export(cropped, out, to=to, levels=["low"])
+    reader = "as_webdataset` reads it" if to == "webdataset" else "PNG files are for other"
+    for root in (out, next(path for path in out.iterdir() if path.is_dir())):
+        with pytest.raises(DatasetError, match=rf"out: an export to {to}: .*{reader}"):
+            load_crops(root, level="low", split="train")
+
+
+def test_a_folder_of_one_level_names_the_one_above(cropped: Path, tmp_path: Path) -> None:
+    shutil.copytree(cropped / "crops/low", tmp_path / "set/crops/low")
+    shutil.copytree(cropped / "crops/low", tmp_path / "bare/low")
+    for inner, above in (("set/crops/low", "set"), ("bare/low", "bare")):
+        with pytest.raises(DatasetError, match=rf"crops of one level\. Name {tmp_path / above},"):
+            load_crops(tmp_path / inner, level="low", split="train")
+        assert len(load_crops(tmp_path / above, level="low", split="train")) > 200
 
 
 @pytest.fixture

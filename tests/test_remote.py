@@ -108,12 +108,14 @@ class _Ranges(http.server.BaseHTTPRequestHandler):
     """A static server that sends parts of files, as web servers and object stores do.
 
     ``broken`` is the suffix of files that it fails to send, ``cut`` that of files of which it
-    sends half; with ``ranges`` off it sends whole files only.
+    sends half; with ``ranges`` off it sends whole files only, and ``deaf`` to requests for parts it
+    sends whole files in their place, as Python's own server does.
     """
 
     root: Path
     broken = cut = "none"
     ranges = True
+    deaf = False
 
     def do_HEAD(self) -> None:
         self._send(body=False)
@@ -126,19 +128,21 @@ class _Ranges(http.server.BaseHTTPRequestHandler):
         if not path.is_file():
             self.send_error(404)
             return
-        if body and path.suffix == self.broken:
+        if path.suffix == self.broken:
             self.send_error(503)
             return
         data = path.read_bytes()
         first, last = 0, len(data) - 1
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        parts = "" if self.deaf else self.headers.get("Range", "")
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", parts)
         if asked and not self.ranges:
             self.send_error(501)
             return
         if asked:
             first, last = int(asked[1]), min(int(asked[2] or last), last)
         self.send_response(206 if asked else 200)
-        self.send_header("Accept-Ranges", "bytes" if self.ranges else "none")
+        if not self.deaf:
+            self.send_header("Accept-Ranges", "bytes" if self.ranges else "none")
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
         self.send_header("Content-Length", str(last + 1 - first))
@@ -172,12 +176,51 @@ def test_crops_of_a_web_server(dataset: Path) -> None:
             defocus_ds.load_crops(f"{url}/elsewhere", level="low", split="train")
 
 
-def test_a_server_that_fails_names_the_shard(dataset: Path) -> None:
-    with (
-        served(dataset, broken=".parquet") as url,
-        pytest.raises(DatasetError, match=r"http://.*train-00000-of-\d+\.parquet"),
-    ):
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"broken": ".parquet"}, "the server answers 503 Service Unavailable"),
+        ({"ranges": False}, r"its server sends no parts of files .*`wget -r -np`"),
+        ({"deaf": True}, r"its server sends no parts of files .*`wget -r -np`"),
+    ],
+)
+def test_a_server_that_fails_names_the_shard_once(
+    dataset: Path, options: dict[str, Any], reason: str
+) -> None:
+    with served(dataset, **options) as url, pytest.raises(DatasetError) as caught:
         list(defocus_ds.load_crops(url, level="low", split="train"))
+    shard = rf"{url}/crops/low/train-00000-of-\d+\.parquet: cannot be read: "
+    assert re.match(shard + reason, str(caught.value))
+    assert str(caught.value).count(url) == 1
+
+
+def test_a_server_that_is_not_there_is_said(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(dataset) as url:
+        with pytest.raises(DatasetError) as caught:
+            defocus_ds.load_crops(f"{url}/elsewhere", level="low", split="train")
+        assert str(caught.value) == (
+            f"{url}/elsewhere/SHA256SUMS: cannot be read: the server answers 404 Not Found. A "
+            "dataset or release has this file at its root; the tars of an export are read by "
+            "`as_webdataset`."
+        )
+        crops = defocus_ds.load_crops(url, level="low", split="train")
+    fsspec.filesystem("http").clear_instance_cache()
+    with pytest.raises(DatasetError) as caught:
+        crops[0]
+    assert re.fullmatch(
+        rf"{url}/crops/low/train-00000-of-\d+\.parquet: cannot be read: Connection refused\.",
+        str(caught.value),
+    )
+    with pytest.raises(DatasetError) as caught:
+        defocus_ds.load_crops(url, level="low", split="train")
+    assert str(caught.value) == f"{url}/SHA256SUMS: cannot be read: Connection refused."
+
+    def late(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError(url) from TimeoutError()
+
+    monkeypatch.setattr("fsspec.implementations.http.HTTPFileSystem.open", late)
+    with pytest.raises(DatasetError, match=r"SHA256SUMS: .* the server does not answer in time\."):
+        defocus_ds.load_crops(url, level="low", split="train")
 
 
 @pytest.fixture(scope="module")

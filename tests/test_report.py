@@ -42,7 +42,7 @@ from defocus_ds.report.pictures import (
 from defocus_ds.report.plots import shift_plot, trace_plot
 from defocus_ds.resample import resample
 from defocus_ds.stages.register.radius_map import RadiusMap
-from defocus_ds.store import read_json, write_json
+from defocus_ds.store import read_json, sha256_file, write_json
 
 
 @pytest.fixture(scope="module")
@@ -682,6 +682,30 @@ def test_q_is_the_mean_over_the_crops_of_a_pair(tmp_path: Path, pair: TruePair) 
     labels = page.attributes("g", "aria-label")
     assert [label for label in labels if label.startswith("Q sharp")]
     assert all("medium" in label for label in labels if label.startswith("Q "))
+
+
+def test_q_of_an_earlier_build_is_left_out_and_said(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a", "b"))
+    write_crops(dataset, "low", {"a": [(0.2, 0.1)]})
+    write_scenes(dataset / SCENES_NAME, read_scenes(dataset / SCENES_NAME)[1:])
+    facts = read_json(dataset / "dataset.json")
+    facts["digest"] = sha256_file(dataset / SCENES_NAME)
+    write_json(dataset / "dataset.json", facts)
+    write_crops(dataset, "medium", {"a": [(0.5, 0.25)]})
+    page = Page(report(dataset))
+    text = " ".join(page.text)
+    assert "The crops of low were cut from an earlier build" in text
+    assert "defocus-ds crop set --level low" in page.text
+    assert "defocus-ds crop set --level medium" not in page.text
+    assert "0.200" not in page.text
+    assert "0.500" in page.text
+    dashes = [title for title in page.attributes("td", "title") if title]
+    assert set(dashes) == {
+        "the crops of low are of an earlier build: cut them again",
+        "no crops of the pair",
+        "the build could not make the pair",
+    }
+    assert all(meaning in text.partition("–: ")[2] for meaning in set(dashes))
 
 
 def test_a_damaged_manifest_of_crops_is_named(tmp_path: Path, pair: TruePair) -> None:

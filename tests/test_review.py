@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from built_dataset import make_dataset
+from built_dataset import change_rows, make_dataset
 from click.testing import CliRunner
 
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
+from defocus_ds.dataset.release import release
+from defocus_ds.dataset.release_facts import About
 from defocus_ds.dataset.review import Decision, read_review
 from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA, crop_record
 from defocus_ds.dataset.tables import read_table
@@ -92,6 +94,26 @@ def test_decisions_hold_only_for_the_pixels_that_were_looked_at(tmp_path: Path) 
         crop(dataset, review=written(tmp_path, other, header=BOUND))
     note = other.replace("accept", "").replace(",,,", ",,look again,")
     assert not crop(dataset, review=written(tmp_path, note, header=BOUND)).left_out
+
+
+def test_a_pair_accepted_in_vain_is_named(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset")
+    reason = "residual: 2.1 px, 1.0"
+    rejected = {"verdict": "reject", "reasons": [reason], "image": None}
+    change_rows(dataset, "scene01", Level.LOW, **rejected)
+    review = written(tmp_path, "scene00,low,accept,\nscene01,low,accept,\nscene02,low,,\n")
+    done = CliRunner().invoke(cli, ["crop", str(dataset), "--review", str(review)])
+    assert done.exit_code == 0
+    note = (
+        f"accepted in {review}, but left out by build, and so left out here: 1 pair (scene01/low)."
+    )
+    assert f"note: {note}" in done.output
+    assert crop(dataset, review=review).notes[0] == note
+    about = About("Toy", "CC0-1.0", ("Doe, Jane",), "1.0.0", "2026-11-22", "")
+    report = release(dataset, tmp_path / "out", about=about, review=review)
+    vain = "; accepted in the review, but build left it out"
+    assert report.left_out == {"scene01/low": reason + vain}
+    assert not any("accepted" in note for note in crop(dataset).notes)
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:

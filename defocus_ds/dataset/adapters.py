@@ -39,10 +39,16 @@ def as_torch(crops: Crops | Sequence[Crop], *, dtype: str = "float32") -> Datase
         pixels.  A number that a row lacks is NaN, for the default collation takes no None.
 
     Raises:
+        TypeError: a path in the place of crops.
         InputError: another dtype, or torch is not installed.
         DatasetError: when a crop is damaged and asked for; the text names shard and row.
     """
     _check_dtype(dtype)
+    if isinstance(crops, str | Path):
+        raise TypeError(
+            f"as_torch: crops is the path {str(crops)!r}; give what "
+            "defocus_ds.load_crops(path, level=..., split=...) returns."
+        )
     dataset: Dataset[dict[str, Any]] = _torch_class()(crops, dtype)
     return dataset
 

@@ -38,6 +38,7 @@ from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.stages.tile import CODES, Tiles
 from defocus_ds.store import sha256_file
+from defocus_ds.wording import counted, first_names
 
 __all__ = ["CropReport", "crop"]
 
@@ -119,11 +120,16 @@ def crop(
             pairs, left_out = decided.applied(pairs, left_out)
         folder = root / "crops" / chosen.value
         if not pairs:
-            reasons = "; ".join(str(item) for item in left_out[:5])
+            reasons = first_names(left_out, most=3, between="; ")
             raise DatasetError(
                 f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.{_still_there(folder)}"
             )
         notes: list[str] = []
+        if decided is not None and (overruled := decided.overruled(left_out)):
+            notes.append(
+                f"accepted in {review}, but left out by build, and so left out here: "
+                f"{counted(len(overruled), 'pair')} ({first_names(overruled)})."
+            )
         digest = sha256_file(root / SCENES_NAME)
         before: Any = None
         old = [str(built.pair) for built in pairs if not built.has_radius_map]
@@ -152,9 +158,9 @@ def crop(
             )
             if old:
                 notes.append(
-                    f"{len(old)} of {len(pairs)} pairs have no radius map ({', '.join(old[:3])}"
-                    f"{', ...' if len(old) > 3 else ''}): the radii of their crops come from a "
-                    "coarse grid, without confidence. Build again to have maps."
+                    f"{len(old)} of {len(pairs)} pairs have no radius map "
+                    f"({first_names(old, most=3)}): the radii of their crops come from a coarse "
+                    "grid, without confidence. Build again to have maps."
                 )
             if tile.test_share > 0 and not plan.passed["test"]:
                 notes.append(f"no {level} crop is in test; more scenes give it some.")

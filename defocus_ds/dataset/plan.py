@@ -20,6 +20,7 @@ from defocus_ds.dataset.tables import distinct, read_table
 from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
 from defocus_ds.stages.tile import Tiles, judge, local_value
+from defocus_ds.wording import first_names
 
 __all__ = ["CropPlan", "PlannedPair", "plan_from_images", "plan_from_manifest"]
 
@@ -185,10 +186,9 @@ def plan_from_manifest(
         else:
             planned.append(PlannedPair(built, rows))
     if problems:
-        shown = ", ".join(problems[:10]) + (", ..." if len(problems) > 10 else "")
         raise DatasetError(
             f"{path}: {len(problems)} of {len(problems) + len(planned)} scenes cannot be rebuilt: "
-            f"{shown}. The images must be those that the manifest was made from."
+            f"{first_names(problems)}. The images must be those that the manifest was made from."
         )
     for (split,) in distinct(table, "split"):
         if split not in SPLITS:

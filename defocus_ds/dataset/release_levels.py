@@ -63,6 +63,8 @@ def level_crops(
             else "; ".join(item.reasons)
             for item in others
         }
+        for pair in review.overruled(others) if review is not None else ():
+            left_out[str(pair)] += "; accepted in the review, but build left it out"
         path = folders[level] / MANIFEST_NAME
         table = read_table(path, MANIFEST_SCHEMA)
         images = {built.pair.scene: image_hashes(built) for built in pairs}

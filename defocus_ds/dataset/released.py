@@ -29,6 +29,7 @@ from defocus_ds.dataset.tables import read_table, table_writer, with_metadata
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Crop
 from defocus_ds.store import sha256_file
+from defocus_ds.wording import first_names
 
 __all__ = [
     "ReleasedCrops",
@@ -41,7 +42,7 @@ Progress = Callable[[int, int, str], None]
 
 # the disk of the same variance: (5^2 - 1) / 12 = r^2 / 4 along each axis
 _RADIUS_PX = math.sqrt(8)
-_SHOWN = 10
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _cut(row: Mapping[str, Any], folder: ImageFolder) -> Crop:
 
 
 def _problems_text(released: Released, images: Path | str, cut: ReleasedCrops) -> str:
-    shown = "; ".join(cut.problems[:_SHOWN]) + ("; ..." if len(cut.problems) > _SHOWN else "")
+    shown = first_names(cut.problems, most=_SHOWN, between="; ")
     total = len(cut.problems) + len(cut.crops)
     return (
         f"{images}: {len(cut.problems)} of {total} images of {released.name} cannot be used: "

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 from defocus_ds.dataset.checksums import SUMS_NAME
 from defocus_ds.errors import DatasetError, InputError
 
-__all__ = ["filesystem_of", "is_url", "read_url", "remote_shards", "streamed_url"]
+__all__ = [
+    "filesystem_of",
+    "is_url",
+    "read_url",
+    "remote_shards",
+    "streamed_url",
+    "why_unreachable",
+]
 
 _MAX_BYTES = 1 << 28
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|[a-z0-9+.-]+::")
 _LINE = re.compile(r"[0-9a-f]{64} [ *]((?:crops/)?(\w[\w.-]*)/(\w+)-(\d{5})-of-(\d{5})\.parquet)")
-_INSTALL = "pip install fsspec (for http also aiohttp, for s3 s3fs)"
+_NO_RANGES = re.compile("range requests|seek streaming HTTP")  # as fsspec says it
+_ABSENT = re.compile("answers 404|[Nn]o such file")
+_INSTALL = "needs more to be installed: pip install fsspec (for http also aiohttp, for s3 s3fs)"
 
 
 def is_url(root: object) -> bool:
@@ -97,8 +108,50 @@ def streamed_url(url: str) -> Iterator[UrlStream]:
         yield UrlStream(file, url)
 
 
+def why_unreachable(url: str, error: BaseException) -> str | None:
+    """Why nothing came from behind a URL, without the URL; None where what came is at fault.
+
+    Args:
+        url: of a file.
+        error: of fsspec or a library behind it, whose texts are often no more than the URL.
+    """
+    if (reason := _reason(error)) is not None or not isinstance(error, FileNotFoundError):
+        return reason
+    filesystem, path = filesystem_of(url)
+    try:  # pyarrow calls whatever a server answers a file that is not there
+        filesystem.info(path)
+    except Exception as again:
+        return _reason(again) or "there is no such file"
+    return "there is no such file"
+
+
+def _reason(error: BaseException) -> str | None:
+    """What an error, or one that it came from, says of the server; None if nothing."""
+    found: BaseException | None = error
+    while found is not None:
+        status = getattr(found, "status", None)
+        if isinstance(status, int):
+            known = status in HTTPStatus.__members__.values()
+            return f"the server answers {status}{f' {HTTPStatus(status).phrase}' if known else ''}"
+        if isinstance(found, TimeoutError):
+            return "the server does not answer in time"
+        if _NO_RANGES.search(str(found)):
+            return (
+                "its server sends no parts of files (byte ranges), and of Parquet files only parts "
+                "are read. Copy the whole folder first (`wget -r -np` and its URL) and name the "
+                "copy, or put it on a server that sends parts, as nginx and object stores do"
+            )
+        if isinstance(found, OSError) and found.strerror:
+            # aiohttp has words of its own for the numbers of the system
+            number = found.errno or 0
+            return os.strerror(number) if number > 0 else found.strerror
+        found = found.__cause__
+    return None
+
+
 def _fail(url: str, error: Exception) -> NoReturn:
-    raise DatasetError(f"{url}: cannot be read ({error or type(error).__name__}).") from error
+    reason = why_unreachable(url, error) or str(error).replace(url, "").strip()
+    raise DatasetError(f"{url}: cannot be read: {reason or type(error).__name__}.") from error
 
 
 def remote_shards(root: str, *, level: str, split: str) -> list[str]:
@@ -113,7 +166,15 @@ def remote_shards(root: str, *, level: str, split: str) -> list[str]:
         DatasetError: no SHA256SUMS, no such level or split, or not all of its shards are named.
     """
     root = root.rstrip("/")
-    data = read_url(f"{root}/{SUMS_NAME}", max_bytes=_MAX_BYTES)
+    try:
+        data = read_url(f"{root}/{SUMS_NAME}", max_bytes=_MAX_BYTES)
+    except DatasetError as error:
+        if not _ABSENT.search(str(error)):
+            raise
+        raise DatasetError(
+            f"{error} A dataset or release has this file at its root; the tars of an export are "
+            "read by `as_webdataset`."
+        ) from error
     found = [
         m.groups()
         for line in data.decode("utf-8", "replace").splitlines()

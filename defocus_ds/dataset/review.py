@@ -12,6 +12,7 @@ from defocus_ds.dataset.pairs import BuiltPair, LeftOut
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Pair
 from defocus_ds.store import sha256_file
+from defocus_ds.wording import first_names
 
 __all__ = ["COLUMNS", "DECISIONS", "Decision", "Review", "read_review"]
 
@@ -69,14 +70,15 @@ class Review:
         known = {built.pair.scene for built in pairs} | {item.pair.scene for item in left_out}
         if strange := sorted({pair.scene for pair in self.decisions} - known):
             raise DatasetError(
-                f"{self.path}: not in the dataset: {_first(strange)}. The review must be of this "
-                "dataset."
+                f"{self.path}: not in the dataset: {first_names(strange)}. The review must be of "
+                "this dataset."
             )
         if old := [str(built.pair) for built in pairs if not self._is_of(built)]:
             raise DatasetError(
                 f"{self.path}: {len(old)} of its decisions are about other images than the dataset "
-                f"has now: {_first(old)}. They were built anew, or are of another dataset. Load "
-                "the file on a new page of `defocus-ds report`, look at these pairs, and save it."
+                f"has now: {first_names(old)}. They were built anew, or are of another dataset. "
+                "Load the file on a new page of `defocus-ds report`, look at these pairs, and save "
+                "it."
             )
         kept, out = [], list(left_out)
         for built in pairs:
@@ -87,6 +89,14 @@ class Review:
             else:
                 kept.append(built)
         return kept, sorted(out, key=lambda item: item.pair.scene)
+
+    def overruled(self, left_out: Sequence[LeftOut]) -> list[Pair]:
+        """The pairs that are accepted here and stay out all the same: the build left them out."""
+        return [
+            item.pair
+            for item in left_out
+            if self.decisions.get(item.pair, Decision()).decision == "accept"
+        ]
 
     def _is_of(self, built: BuiltPair) -> bool:
         found = self.decisions.get(built.pair, Decision())
@@ -102,7 +112,7 @@ def read_review(path: Path) -> Review:
             may be missing, and so may both it and the notes.
 
     Raises:
-        DatasetError: not such a table; every bad line is named, up to ten.
+        DatasetError: not such a table; every bad line is named, up to five.
     """
     if (size := path.stat().st_size) > _MAX_BYTES:
         raise DatasetError(f"{path}: {size} bytes, limit {_MAX_BYTES}.")
@@ -130,8 +140,7 @@ def read_review(path: Path) -> Review:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
     if problems:
-        shown = "; ".join(problems[:10]) + ("; ..." if len(problems) > 10 else "")
-        raise DatasetError(f"{path}: {shown}.")
+        raise DatasetError(f"{path}: {first_names(problems, between='; ')}.")
     return Review(path, sha256_file(path), decisions)
 
 
@@ -150,7 +159,3 @@ def _decided(row: dict[str, str], columns: Sequence[str]) -> tuple[Pair, Decisio
         raise ValueError(f"image_sha256 {sha256[:80]!r}: 64 hex digits or empty")
     found = Decision(row["decision"], row.get("note", "").strip(), sha256)
     return Pair(row["scene"], _LEVELS[row["level"]]), found
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

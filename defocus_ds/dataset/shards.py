@@ -256,8 +256,12 @@ def level_folder(root: Path, level: str) -> Path:
     """The folder that holds a level's shards, for a dataset, a release or a ``crops`` folder.
 
     Raises:
-        DatasetError: none of them is there, or ``root`` is something else.
+        DatasetError: none of them is there, or ``root`` is something else, which is named.
     """
+    from defocus_ds.dataset.export.record import refuse_export  # which reads shards
+
+    if not has_crops(root):
+        refuse_export(root)
     parents = (root / "crops", root)
     for parent in parents:
         if (parent / level).is_dir():
@@ -286,6 +290,11 @@ def refuse_other_folder(root: Path) -> None:
         state = "is not a folder" if root.exists() else "does not exist"
     elif root.name == "crops" or any((root / name).exists() for name in _MARKS):
         return
+    elif has_crops(root):
+        above = root.parent.parent if root.parent.name == "crops" else root.parent
+        raise DatasetError(
+            f"{root}: the crops of one level. Name {above}, and the level beside it."
+        )
     else:
         state = "is neither a dataset nor a release nor a folder of crops"
     raise DatasetError(

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from defocus_ds.dataset.remote import filesystem_of, is_url
+from defocus_ds.dataset.remote import filesystem_of, is_url, why_unreachable
 from defocus_ds.errors import DatasetError
 
 __all__ = [
@@ -214,9 +214,13 @@ def _rows_named(file: Any, group: int) -> str:
 
 
 def _raise_unless_damage(error: Exception, path: Path | str) -> None:
-    """Pass on what is neither damage nor a server's failure, of which every kind has its own."""
-    damage = isinstance(error, OSError | ValueError | pa.ArrowException) or is_url(path)
-    if isinstance(error, DatasetError) or not damage:
+    """Pass on what is no damage; a server's failure, of which every kind has its own, is said."""
+    if isinstance(error, DatasetError):
+        raise error
+    if isinstance(path, str) and is_url(path):
+        if reason := why_unreachable(path, error):
+            raise DatasetError(f"{path}: cannot be read: {reason}.") from error
+    elif not isinstance(error, OSError | ValueError | pa.ArrowException):
         raise error
 
 

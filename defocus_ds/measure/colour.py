@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import InputError
 from defocus_ds.frames import UInt8Image
 
@@ -33,6 +34,7 @@ def colour_difference(
         Mean difference >= 0; about 1 is just noticeable.
 
     Raises:
+        TypeError: no arrays.
         InputError: shapes or types differ, or the area is empty or leaves the image.
 
     Source:
@@ -41,6 +43,7 @@ def colour_difference(
     from skimage.color import deltaE_ciede2000, rgb2lab
 
     for name, pixels in (("image", image), ("reference", reference)):
+        require_array(pixels, f"colour_difference: {name}", takes="(H, W, 3) uint8")
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise InputError(
                 f"colour_difference: the {name} is {pixels.dtype} {pixels.shape}; "

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import InputError
 
 __all__ = ["SsimWindow", "peak_signal_to_noise_ratio", "structural_similarity"]
@@ -26,6 +27,7 @@ def peak_signal_to_noise_ratio(image: npt.NDArray[Any], reference: npt.NDArray[A
         Decibels; infinite when the two are equal.
 
     Raises:
+        TypeError: no arrays.
         InputError: shapes or types differ, or the type has no known peak.
 
     >>> peak_signal_to_noise_ratio(np.full((8, 8), 10, np.uint8), np.full((8, 8), 11, np.uint8))
@@ -58,6 +60,7 @@ def structural_similarity(
         SSIM in [-1, 1]; 1 when the two are equal.
 
     Raises:
+        TypeError: no arrays.
         InputError: shapes or types differ, the image is smaller than the window, unknown window.
 
     Source:
@@ -114,6 +117,9 @@ def _window(name: SsimWindow) -> _Float:
 
 
 def _peak(image: npt.NDArray[Any], reference: npt.NDArray[Any]) -> float:
+    for name, pixels in (("image", image), ("reference", reference)):
+        takes = "(H, W) or (H, W, C), uint8 or float in [0, 1]"
+        require_array(pixels, name, takes=takes)
     if image.shape != reference.shape or image.dtype != reference.dtype:
         raise InputError(
             f"the image is {image.dtype} {image.shape} and its reference {reference.dtype} "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import InputError
 from defocus_ds.measure.weights import NETWORKS, cached_weights, read_weights
 from defocus_ds.wording import INSTALL_TRAIN
@@ -74,10 +75,14 @@ class Lpips:
             (N,) distances >= 0.
 
         Raises:
+            TypeError: no arrays.
             InputError: shapes or types that do not fit.
         """
         import torch
 
+        takes = "(N, H, W) or (N, H, W, 3), uint8 or float in [0, 1]"
+        for name, stack in (("images", images), ("references", references)):
+            require_array(stack, f"LPIPS: {name}", takes=takes)
         if images.shape != references.shape or images.dtype != references.dtype:
             raise InputError(
                 f"LPIPS: images are {images.dtype} {images.shape}, references "

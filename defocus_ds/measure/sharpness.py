@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import InputError
 from defocus_ds.frames import UInt8Image
 
@@ -61,6 +62,7 @@ def sharpness_q(luma: npt.NDArray[Any], *, kind: SharpnessKind = "reported") -> 
         Q >= 0 for values in [0, 1], dimensionless; 0 for a flat image.
 
     Raises:
+        TypeError: no array.
         InputError: not a single channel, smaller than one patch, not finite, or unknown kind.
 
     Source:
@@ -108,8 +110,10 @@ def unit_luma(luma: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """(H, W) uint8 or float as float64 in [0, 1] units.
 
     Raises:
+        TypeError: no array.
         InputError: not one channel, smaller than one patch, another dtype, or not finite.
     """
+    require_array(luma, "luma", takes="(H, W), uint8 or float in [0, 1]")
     if luma.ndim != 2 or min(luma.shape) < PATCH:
         raise InputError(
             f"luma of shape {luma.shape}: one channel of at least {PATCH}x{PATCH} pixels is needed."

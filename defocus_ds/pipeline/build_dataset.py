@@ -31,7 +31,7 @@ from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.pipeline.pool import StageEvent
 from defocus_ds.pipeline.scene import StageTask
 from defocus_ds.store import read_receipt
-from defocus_ds.wording import command_line
+from defocus_ds.wording import command_line, first_names
 
 __all__ = ["BuildReport", "build"]
 
@@ -168,8 +168,7 @@ def _options(
     if given.digest() != recorded.digest() and not replace_scenes and (dataset / "images").is_dir():
         raise DatasetError(
             f"{dataset}: was built with other options ({changed_options(recorded, given)}). Choose "
-            "another -o, leave the options out to go on with its own, or give --replace to build "
-            "it anew."
+            "another -o, leave them out, or give --replace to build it anew."
         )
     return given
 
@@ -268,10 +267,8 @@ def _look(
     if known == listing:  # the same files had nothing to complain of
         found = replace(found, complaints=())
     if not found.brackets:
-        reasons = (
-            "; ".join(str(c).removeprefix(f"{shoot}: ").rstrip(".") for c in found.complaints[:3])
-            or "no captures found"
-        )
+        said = [str(c).removeprefix(f"{shoot}: ").rstrip(".") for c in found.complaints]
+        reasons = first_names(said, most=1) or "no captures found"
         raise ShootError(
             f"{shoot}: no usable scene ({reasons}). See: {command_line('scan', shoot)}"
         )

@@ -10,8 +10,11 @@ from defocus_ds.frames import Shoot
 from defocus_ds.pipeline.journal import read_journal
 from defocus_ds.pipeline.plan import file_stamps
 from defocus_ds.store import read_receipt
+from defocus_ds.wording import first_names
 
 __all__ = ["changed_options", "check_place", "refuse_to_lose"]
+
+_SHOWN_OPTIONS = 10  # a change of preset is 8
 
 
 def check_place(shoot: Path, dataset: Path) -> None:
@@ -48,8 +51,8 @@ def refuse_to_lose(dataset: Path, found: Shoot) -> None:
     if lost:
         raise DatasetError(
             f"{dataset}: holds {len(lost)} scenes that {found.root} lacks or cannot use now "
-            f"({', '.join(lost[:3])}). Mend the shoot, choose another -o, or give --replace to "
-            "let them go."
+            f"({first_names(lost, most=3)}). Mend the shoot, choose another -o, or give --replace "
+            "to let them go."
         )
     if journal.shoot == str(found.root):
         return
@@ -64,12 +67,13 @@ def refuse_to_lose(dataset: Path, found: Shoot) -> None:
 
 
 def changed_options(recorded: BuildConfig, given: BuildConfig) -> str:
-    """Keys that differ, as ``key: recorded -> given``."""
+    """The first keys that differ, as ``key: recorded -> given``."""
     from defocus_ds.dataset.diff import flat
 
     before, after = flat(recorded.as_dict()), flat(given.as_dict())
-    return ", ".join(
-        f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]
+    return first_names(
+        [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]],
+        most=_SHOWN_OPTIONS,
     )
 
 

@@ -25,15 +25,21 @@ class LoadedPair:
     transfer: Transfer
 
 
-def load_pair(sharp: Path, blurred: Path, *, config: BuildConfig) -> LoadedPair:
+def load_pair(
+    sharp: Path | str, blurred: Path | str, *, config: BuildConfig | None = None
+) -> LoadedPair:
     """Develop two captures as a bracket of two, with the sharp one's recipe.
+
+    Args:
+        sharp, blurred: raw files, or images, of one camera and size.
+        config: how raw files are developed, and the limits; None is the default.
 
     Raises:
         InputError: a file cannot be used, or the two are not of one kind and size.
         WorkerDied: a limit was hit.
     """
     try:
-        return _load_pair(sharp, blurred, config)
+        return _load_pair(Path(sharp), Path(blurred), config or BuildConfig())
     except (CaptureUnreadable, DevelopFailed) as error:
         raise InputError(str(error)) from error
 

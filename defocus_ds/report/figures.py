@@ -20,6 +20,7 @@ class Figure:
         digits: behind the point.
         meaning: one phrase for who does not know the name.
         spread: whether its distribution is drawn.
+        of_crops: whether it is known only of pairs that have crops.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Figure:
     digits: int
     meaning: str
     spread: bool = False
+    of_crops: bool = False
 
     def of(self, pair: PairView) -> float | None:
         """The pair's value, None if it has none."""
@@ -67,12 +69,23 @@ FIGURES = (
         "mean CIEDE2000 of the captures, locally averaged and blur-matched, as shot",
     ),
     Figure("ΔE after", "colour_after", 2, "the same after colour matching", spread=True),
-    Figure("Q sharp", "q_sharp", 3, "mean reported Q of the pair's sharp crops", spread=True),
-    Figure("Q blurred", "q_blurred", 3, "mean reported Q of its blurred crops", spread=True),
+    Figure(
+        "Q sharp",
+        "q_sharp",
+        3,
+        "mean reported Q of the pair's sharp crops",
+        spread=True,
+        of_crops=True,
+    ),
+    Figure(
+        "Q blurred",
+        "q_blurred",
+        3,
+        "mean reported Q of its blurred crops",
+        spread=True,
+        of_crops=True,
+    ),
 )
-
-# known only of datasets that have crops
-_OF_CROPS = frozenset({"q_sharp", "q_blurred"})
 
 
 def figures_of(pairs: Sequence[PairView]) -> tuple[Figure, ...]:
@@ -80,5 +93,5 @@ def figures_of(pairs: Sequence[PairView]) -> tuple[Figure, ...]:
     return tuple(
         figure
         for figure in FIGURES
-        if figure.attribute not in _OF_CROPS or any(figure.of(pair) is not None for pair in pairs)
+        if not figure.of_crops or any(figure.of(pair) is not None for pair in pairs)
     )

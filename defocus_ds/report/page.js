@@ -179,7 +179,7 @@
   find("undo").addEventListener("click", undo);
   find("clear").addEventListener("click", () => {
     const count = review.clear();
-    say(count ? `${plural(count, "decision")} cleared; u brings them back.` : "There are no decisions.");
+    say(count ? `${plural(count, "decision")} cleared; Undo brings them back.` : "There are no decisions.");
   });
   find("save").addEventListener("click", () => {
     const link = document.createElement("a");
@@ -201,7 +201,7 @@
       const done = review.take(text);
       troubles = done.troubles;
       say(`${file.name}: ${plural(done.rows, "row")} loaded`
-        + (done.replaced ? `, ${done.replaced} in place of another decision or note` : "") + (done.changed ? "; u takes it back." : "."));
+        + (done.replaced ? `, ${done.replaced} in place of another decision or note` : "") + (done.changed ? "; Undo takes it back." : "."));
     } catch (error) {
       say("");
       troubles = [error instanceof TypeError ? "it is not text in UTF-8" : error.message];
@@ -225,6 +225,14 @@
     }
     say("Command copied.");
   });
+
+  // What stays at the edges of a phone's screen, to stand above and below it.
+  const measured = new ResizeObserver(() => {
+    const { style } = document.documentElement;
+    style.setProperty("--foot", `${document.querySelector(".decisions").offsetHeight}px`);
+    style.setProperty("--strip", `${document.querySelector(".strip").offsetHeight}px`);
+  });
+  for (const bar of document.querySelectorAll(".decisions, .strip")) measured.observe(bar);
 
   // Keys.
   const keys = find("keys");

@@ -86,6 +86,7 @@ def render_page(
     pictures: Mapping[str, ScenePictures],
     *,
     limit_px: float | None = None,
+    stale: Sequence[str] = (),
 ) -> str:
     """The whole page.
 
@@ -95,6 +96,7 @@ def render_page(
         pairs: in the order to show.
         pictures: scene -> its pictures.
         limit_px: residual shift above which crops are rejected, marked in its distribution.
+        stale: levels whose crops are of an earlier build; the page says to cut them again.
 
     Returns:
         HTML5 text that loads nothing but the pictures beside it.
@@ -106,8 +108,11 @@ def render_page(
     body = [
         _header(title, facts, pairs, len(scenes)),
         _how_to(title, pairs),
+        _stale_crops(title, stale),
         _distributions(figures, pairs, limit_px),
-        pair_table(pairs, figures, {scene: number for number, scene in enumerate(scenes)}),
+        pair_table(
+            pairs, figures, {scene: number for number, scene in enumerate(scenes)}, stale=stale
+        ),
         _view_bar(),
         *(
             scene_section(number, own, figures, pictures[scene])
@@ -124,7 +129,7 @@ def render_page(
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">\n'
         '<meta name="color-scheme" content="light dark">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "img-src 'self' file:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
@@ -179,8 +184,9 @@ def _how_to(title: str, pairs: Sequence[PairView]) -> str:
     command = command_line("crop", title, "--level", first, "--review", "review.csv")
     again = f"<span>The same again for {' and '.join(others)}.</span>" if others else ""
     return (
-        '<section class="howto"><p>Look at each pair, accept or reject it '
-        "(<kbd>a</kbd>, <kbd>r</kbd>; <kbd>j</kbd> goes on, <kbd>?</kbd> shows all keys), then "
+        '<section class="howto"><p>Look at each pair, accept or reject it'
+        '<span class="by-key"> (<kbd>a</kbd>, <kbd>r</kbd>; <kbd>j</kbd> goes on, <kbd>?</kbd> '
+        "shows all keys)</span>, then "
         "save review.csv and cut crops of what is left:</p>"
         f'<p class="command"><code id="command">{escape(command)}</code> '
         '<button type="button" id="copy">Copy</button>'
@@ -189,6 +195,22 @@ def _how_to(title: str, pairs: Sequence[PairView]) -> str:
         '<button type="button" id="load">Load review.csv</button> '
         '<input type="file" id="file" accept=".csv,text/csv" hidden aria-label="File to load">'
         '<button type="button" id="clear">Clear all decisions</button></p></section>'
+    )
+
+
+def _stale_crops(title: str, stale: Sequence[str]) -> str:
+    """That Q is not shown where it would be of pixels that are no longer there."""
+    if not stale:
+        return ""
+    commands = "".join(
+        f'<p class="command"><code>{escape(command_line("crop", title, "--level", level))}</code>'
+        "</p>"
+        for level in stale
+    )
+    return (
+        f'<section class="stale" role="note"><p>The crops of {", ".join(stale)} were cut from '
+        "an earlier build than the one shown here, so their Q is left out. Cut them again, then "
+        f"make this page again:</p>{commands}</section>"
     )
 
 
@@ -205,8 +227,9 @@ def _distributions(
     )
     return (
         '<section><h2>Distributions</h2><p class="hint">Press a bar to see only its pairs, in the '
-        "table and below; press it again to see all. With Shift, bars add up. By keyboard: Tab "
-        "to a chart, arrows between its bars, Enter.</p>"
+        "table and below; press it again to see all. "
+        '<span class="by-key">With Shift, bars add up. By keyboard: Tab to a chart, arrows between '
+        "its bars, Enter.</span></p>"
         f'<div class="spreads">{charts}</div></section>'
     )
 

@@ -71,6 +71,7 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
             manifest of crops, or a link in the place of a folder of the report.
     """
     from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
+    from defocus_ds.dataset.stale import stale_levels
     from defocus_ds.pipeline.journal import refuse_unfinished
 
     dataset = Path(dataset)
@@ -86,7 +87,9 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
         pictures[scene.name] = _draw(scene, dataset, _limit(facts))
     _remove_others(folder, {scene.folder for scene in scenes})
     page = folder / "index.html"
-    sharpness = mean_q(dataset)
+    stated = facts.get("digest")
+    stale = stale_levels(dataset, digest=stated if isinstance(stated, str) else None)
+    sharpness = {pair: q for pair, q in mean_q(dataset).items() if pair.level not in stale}
     pairs = [_with_q(pair, sharpness) for scene in scenes for pair in scene.pairs]
     features = {
         scene.name: _features(folder / scene.folder / name)
@@ -95,7 +98,9 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     }
     flags = flags_of(pairs, find_duplicates(features))
     pairs = [replace(pair, flags=flags.get(pair.name, ())) for pair in pairs]
-    html = render_page(dataset.resolve().name, facts, pairs, pictures, limit_px=_limit(facts))
+    html = render_page(
+        dataset.resolve().name, facts, pairs, pictures, limit_px=_limit(facts), stale=stale
+    )
     write_bytes(page, html.encode())
     if progress:
         progress(len(scenes), len(scenes), "index.html")

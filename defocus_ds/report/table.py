@@ -30,7 +30,11 @@ _DECISIONS = (
 
 
 def pair_table(
-    pairs: Sequence[PairView], figures: Sequence[Figure], numbers: Mapping[str, int]
+    pairs: Sequence[PairView],
+    figures: Sequence[Figure],
+    numbers: Mapping[str, int],
+    *,
+    stale: Sequence[str] = (),
 ) -> str:
     """Filters, and a row for each pair.
 
@@ -38,6 +42,7 @@ def pair_table(
         pairs: in the page's order.
         figures: the columns of numbers.
         numbers: scene -> its number on the page.
+        stale: levels whose crops are of an earlier build.
 
     Returns:
         A ``<section>``.
@@ -50,12 +55,19 @@ def pair_table(
         f'<button type="button">{escape(name)}</button></th>'
         for name in headings
     )
-    rows = "\n".join(_row(pair, figures, numbers[pair.scene]) for pair in pairs)
+    rows = "\n".join(_row(pair, figures, numbers[pair.scene], stale) for pair in pairs)
+    reasons = {
+        _why_unknown(figure, pair, stale)
+        for pair in pairs
+        for figure in figures
+        if figure.of(pair) is None
+    }
+    legend = f'<p class="hint">–: {"; or ".join(sorted(reasons))}.</p>' if reasons else ""
     return (
         f'<section><h2 id="pairs">Pairs</h2>{_filters(pairs)}'
         '<div class="scroll" tabindex="0" role="region" aria-label="Table of pairs">'
         f'<table id="table"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
-        "</div></section>"
+        f"</div>{legend}</section>"
     )
 
 
@@ -104,13 +116,13 @@ def _choice(name: str, label: str, options: Sequence[tuple[str, str]]) -> str:
     return f'<label>{label} <select id="by-{name}">{items}</select></label>'
 
 
-def _row(pair: PairView, figures: Sequence[Figure], number: int) -> str:
+def _row(pair: PairView, figures: Sequence[Figure], number: int, stale: Sequence[str]) -> str:
     order = BLURRED_LEVELS.index(pair.level)
     cells = [
         f'<th scope="row"><a href="#s{number}-{pair.level}">{escape(pair.scene)}</a></th>',
         f'<td data-sort="{order}">{pair.level}</td>',
         f"<td>{verdict_label(pair)}</td>",
-        *(_figure_cell(figure, pair) for figure in figures),
+        *(_figure_cell(figure, pair, stale) for figure in figures),
         f'<td class="decide" data-sort="">{decision_buttons(pair)}<p class="said" hidden></p></td>',
         f'<td class="reasons">{escape("; ".join((*pair.reasons, *pair.flags)))}</td>',
     ]
@@ -123,8 +135,19 @@ def _row(pair: PairView, figures: Sequence[Figure], number: int) -> str:
     )
 
 
-def _figure_cell(figure: Figure, pair: PairView) -> str:
+def _why_unknown(figure: Figure, pair: PairView, stale: Sequence[str]) -> str:
+    """What a dash in the place of a figure stands for."""
+    if pair.verdict == "failed":
+        return "the build could not make the pair"
+    if not figure.of_crops:
+        return "not measured"
+    if pair.level in stale:
+        return f"the crops of {pair.level} are of an earlier build: cut them again"
+    return "no crops of the pair"
+
+
+def _figure_cell(figure: Figure, pair: PairView, stale: Sequence[str]) -> str:
     text = figure.text(pair)
     if text is None:
-        return '<td class="number" data-sort="">–</td>'
+        return f'<td class="number" data-sort="" title="{_why_unknown(figure, pair, stale)}">–</td>'
     return f'<td class="number" data-sort="{figure.of(pair)!r}">{text}</td>'

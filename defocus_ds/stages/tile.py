@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.config import TileConfig
 from defocus_ds.errors import InputError
 from defocus_ds.frames import Keep, Reject, UInt8Image, Verdict
@@ -68,10 +69,12 @@ def luma(rgb: UInt8Image) -> UInt8Image:
         (H, W) uint8.  The published crops of MMSP 2024 equal this channel in every pixel.
 
     Raises:
+        TypeError: no array.
         InputError: another shape or dtype.
     """
     from PIL import Image
 
+    require_array(rgb, "luma: rgb", takes="(H, W, 3) uint8")
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise InputError(f"luma: got {rgb.dtype} {rgb.shape}; need (H, W, 3) uint8.")
     return np.asarray(Image.fromarray(rgb).convert("YCbCr").getchannel(0))

@@ -18,6 +18,7 @@ __all__ = [
     "json_line",
     "read_record",
     "record_of",
+    "refuse_export",
 ]
 
 EXPORT_NAME = "export.json"
@@ -105,6 +106,26 @@ def record_of(data: bytes, *, where: str) -> ExportRecord:
         return ExportRecord(str(value["to"]), streams, dict(value["versions"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(f"{where}: not the record of an export ({error!r}).") from error
+
+
+def refuse_export(folder: Path) -> None:
+    """Say so where crops are looked for in an export, or in a folder of one, and what reads it.
+
+    Raises:
+        DatasetError: it is an export, or its record is damaged.
+    """
+    for root in (folder, folder.parent):
+        if (root / EXPORT_NAME).is_file():
+            to = read_record(root).to
+            reader = (
+                "`defocus_ds.as_webdataset` reads it"
+                if to == "webdataset"
+                else "its PNG files are for other training code"
+            )
+            raise DatasetError(
+                f"{root}: an export to {to}: {reader}. Crops are loaded from the dataset, release "
+                "or import that it was made of."
+            )
 
 
 def json_line(row: dict[str, Any], *, where: str) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.config import BuildConfig, ColourConfig
 from defocus_ds.errors import ColourFailed
 from defocus_ds.frames import FloatImage, Keep, Verdict
@@ -84,12 +85,15 @@ class ColourMap:
             The same shape and type, rounded once.
 
         Raises:
+            TypeError: no array.
             OpticsError: wrong shape or type.
             ColourFailed: the map holds numbers that are not finite or not below 1000.
         """
         from defocus_ds.lut import apply_lut
         from defocus_ds.stages.colour.regrain import regrain
 
+        takes = "(H, W, 3), uint8, uint16 or float32 in [0, 1]"
+        require_array(image, "ColourMap.apply: image", takes=takes)
         if image.dtype == np.uint16:
             unit, out = np.float32(65535), np.empty_like(image)
             band = len(image) if self.regrain else _BAND  # regraining needs the whole image
@@ -155,6 +159,7 @@ def match_colour(
         The map, with its record.
 
     Raises:
+        TypeError: no arrays.
         ColourFailed: wrong shapes, an alignment of images of another size, too small a common
             area, or nothing unclipped to compare.
     """

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import ColourFailed
 from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Transfer, Warp, disk_psf, to_linear
@@ -63,8 +64,11 @@ def as_integers(image: npt.NDArray[Any], name: str = "image") -> npt.NDArray[Any
     """The image as contiguous uint8 or uint16; floats in [0, 1] become uint16.
 
     Raises:
+        TypeError: no array.
         ColourFailed: not (H, W, 3), or of another type.
     """
+    takes = "(H, W, 3), uint8, uint16 or float in [0, 1]"
+    require_array(image, f"match_colour: {name}", takes=takes)
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ColourFailed(
             f"{name} has shape {image.shape}; need (H, W, 3), not empty. Give it three channels."

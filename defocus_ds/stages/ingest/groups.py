@@ -106,6 +106,6 @@ def count_captures(number: int) -> str:
 
 
 def list_names(items: Iterable[Found]) -> str:
-    """File names, at most seven of them."""
+    """File names, at most five of them."""
     names = [PurePosixPath(f.rel).name for f in items]
-    return ", ".join(names[:6]) + (f", ... {names[-1]}" if len(names) > 6 else "")
+    return ", ".join(names[:4]) + (f", ... {names[-1]}" if len(names) > 4 else "")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.arrays import require_array
 from defocus_ds.errors import InputError, RegistrationFailed
 from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Transfer, to_linear
@@ -75,6 +76,7 @@ def check_pair(sharp: npt.NDArray[Any], blurred: npt.NDArray[Any]) -> None:
         sharp, blurred: (H, W) or (H, W, 3), uint8, or float in [0, 1].
 
     Raises:
+        TypeError: no arrays.
         InputError: wrong type, shape, range or two different sizes.
         RegistrationFailed: too small, or a frame without any contrast.
     """
@@ -119,6 +121,8 @@ def pyramid(image: npt.NDArray[Any], transfer: Transfer) -> Pyramid:
 
 
 def _check_image(name: str, image: npt.NDArray[Any]) -> None:
+    takes = "(H, W) or (H, W, 3), uint8 or float in [0, 1]"
+    require_array(image, f"register: {name}", takes=takes)
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise InputError(f"register: the {name} image has shape {image.shape}; need (H, W[, 3]).")
     floating = np.issubdtype(image.dtype, np.floating)

@@ -61,6 +61,7 @@ def register(
         The alignment with its verdict.  A bad one is returned and rejected, not raised.
 
     Raises:
+        TypeError: no arrays.
         InputError: wrong type, shape or range, or two sizes.
         RegistrationFailed: an empty frame, or one too small to register.
         ConfigError: unknown preset, or ``refine`` with "paper".

@@ -18,6 +18,7 @@ from defocus_ds.errors import CaptureUnreadable, DatasetError
 from defocus_ds.frames import UInt8Image
 from defocus_ds.stages.tile import luma
 from defocus_ds.store import sha256_file
+from defocus_ds.wording import first_names
 from defocus_ds_train.data.cache import CachedCrop, CropCache, Progress, cached_crops
 
 __all__ = ["SUFFIXES", "ImageList", "cut_crops", "find_images", "open_images"]
@@ -83,7 +84,7 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
             names.append(relative.as_posix())
     if not names:
         why_not = {**rejected, **{name: f"an image of {split}" for name, split in tests.items()}}
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(why_not.items())[:5])
+        reasons = first_names([f"{name}: {why}" for name, why in why_not.items()], between="; ")
         raise DatasetError(
             f"{root}: no image of {size}x{size} px or more to train on "
             f"({reasons or 'no image at all'}). Known kinds: {' '.join(SUFFIXES)}."
