@@ -469,6 +469,7 @@ def test_no_crops_at_all(tmp_path: Path) -> None:
     [
         (("", "CC0-1.0", ("a",)), "name"),
         (("x", "my own licence", ("a",)), "SPDX"),
+        (("x", "CC0-1.0", ("a",), "1", "", "example.org"), "absolute address"),
         (("x", "CC0-1.0", ()), "author"),
         (("x\ny", "CC0-1.0", ("a",)), "one line"),
         (("x", "CC0-1.0", ("a",), "1", "yesterday"), "give YYYY-MM-DD"),
