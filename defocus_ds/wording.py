@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-__all__ = ["INSTALL_TRAIN", "command_line", "counted"]
+__all__ = ["INSTALL_EXPORT", "INSTALL_TRAIN", "command_line", "counted"]
 
+INSTALL_EXPORT = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[export]'"
 INSTALL_TRAIN = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[train]'"
 
 
