@@ -32,7 +32,7 @@ MEANINGS = {
     "colour.lut_size": "nodes an axis of the baked 3-D LUT",
     "register.iterations": "most steps of the evolution strategy at each level of the pyramid",
     "register.sampling": "share of the pixels that mutual information reads; "
-    "`accurate` reads at most 1000",
+    "`accurate` reads at most 500",
     "register.start_scale": "finest level of mutual information, as a share of full resolution",
     "register.refine": "blur-matched refinement; `accurate` only",
     "register.samples": "pixels that the refinement reads",

@@ -78,7 +78,7 @@ class RegisterConfig:
     """How the blurred capture is aligned with the sharp one.
 
     ``iterations`` is the 1+1 evolution strategy's limit per pyramid level (MMSP 2024: 2300),
-    ``sampling`` the share of pixels its metric reads (preset "accurate": at most 1000 pixels),
+    ``sampling`` the share of pixels its metric reads (preset "accurate": at most 500 pixels),
     ``start_scale`` the resolution of its finest level as a share of the full one.  ``refine``
     turns the blur-matched refinement on (preset "accurate" only).
     """

@@ -224,7 +224,7 @@ def with_records(dataset: Path, alignment: bytes, colour: bytes) -> list[dict[st
 def test_a_record_that_nobody_expects_is_named_or_harmless(dataset: Path) -> None:
     about = About("name", "CC-BY-4.0", ("A. Person",))
     parts: dict[str, Any] = {"about": about, "crops": {"low": {"train": 1}}, "splits": {}}
-    parts |= {"duplicates": [], "left_out": {}, "held_out": {}, "seed": 0, "review": None}
+    parts |= {"decisions": {}, "seed": 0, "review": None}
     pairs, _ = built_pairs(dataset, with_records(dataset, ALIGNMENT, COLOUR), Level.LOW)
     assert all(pair.figures().radius_map is not None for pair in pairs)
 

@@ -17,7 +17,7 @@ from defocus_ds.stages.register.doubts import (
     stretch,
 )
 from defocus_ds.stages.register.planes import pyramid
-from defocus_ds.stages.register.radius import fit_radius
+from defocus_ds.stages.register.radius import fit_radius, matched
 from defocus_ds.stages.register.start import rough_candidates
 
 SIZE = (320, 240)
@@ -52,6 +52,26 @@ def test_radius_guess_is_not_misled_by_light_that_fell_to_one_side(radius_px: fl
     found = fit_radius(sharp, blurred, truth.warp, 1)
     assert found == pytest.approx(radius_px, rel=0.2)
     assert fit_radius(sharp, blurred, truth.warp, 1, most_px=1.0) <= 1.0
+
+
+@pytest.mark.parametrize("radius_px", [1.5, 4.0])
+def test_bands_of_a_tall_level_tell_the_radius(radius_px: float) -> None:
+    truth = true_pair((320, 500), radius_px=radius_px, seed=4)
+    sharp, blurred = (pyramid(image, Transfer.SRGB) for image in (truth.sharp, truth.blurred))
+    assert fit_radius(sharp, blurred, truth.warp, 1) == pytest.approx(radius_px, rel=0.2)
+    again = fit_radius(sharp, blurred, truth.warp, 1)
+    fresh = fit_radius(pyramid(truth.sharp, Transfer.SRGB), blurred, truth.warp, 1)
+    assert again == fresh  # what is kept of the sharp image changes nothing
+
+
+def test_rows_of_a_level_are_those_of_all_levels() -> None:
+    whole = pyramid(true_pair((200, 210), radius_px=1.0).sharp, Transfer.SRGB)
+    part = whole.rows(4, 10, 30)
+    assert part.size == (200, 80)
+    assert [v.factor for v in part.levels] == [1, 2, 4]
+    for octave in part.levels:
+        low, high = 40 // octave.factor, 120 // octave.factor
+        assert np.array_equal(octave.linear, whole[octave.factor].linear[low:high])
 
 
 def test_repeating_tiles_have_a_rival_a_tile_away() -> None:
@@ -110,11 +130,13 @@ def test_doubts_of_a_good_pair_are_small_and_clipping_is_counted() -> None:
     zero = np.zeros((1, 1))
     grid = ResidualGrid(zero, zero, zero, zero, zero, zero + 0.9, zero)
     for capture, clipped in ((truth.blurred, 0.0), (half, 0.5)):
+        pair = pyramid(truth.sharp, Transfer.SRGB), pyramid(capture, Transfer.SRGB)
+        warp = Warp.similarity(SIZE, shift_px=(3.0, 2.0))
         doubts = find_doubts(
-            pyramid(truth.sharp, Transfer.SRGB),
-            pyramid(capture, Transfer.SRGB),
-            Warp.similarity(SIZE, shift_px=(3.0, 2.0)),
+            *pair,
+            warp,
             grid,
+            overlaid=matched(*pair, warp, 3.0, 1),
             ncc=0.99,
             radius_px=3.0,
             factor=1,

@@ -22,7 +22,7 @@ from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.diff import NameDifference, diff
 from defocus_ds.dataset.duplicates import Duplicate
 from defocus_ds.dataset.frozen import read_frozen
-from defocus_ds.dataset.held_out import read_held_out
+from defocus_ds.dataset.held_out import decisions, read_held_out
 from defocus_ds.dataset.manifest import read_scenes
 from defocus_ds.dataset.release import ReleaseReport, release
 from defocus_ds.dataset.release_card import card
@@ -100,8 +100,8 @@ def test_a_planted_duplicate_is_in_the_split_of_its_twin(released: Path) -> None
     splits = splits_of(released)
     assert splits["scene05"] == splits["scene02"]
     assert splits == splits_of(released, "high")
-    facts = json.loads((released / "release.json").read_text())
-    assert [(p["one"], p["other"]) for p in facts["near_duplicates"]] == [("scene02", "scene05")]
+    found = json.loads((released / "decisions.json").read_text())["near_duplicates"]
+    assert [(p["one"], p["other"]) for p in found] == [("scene02", "scene05")]
 
 
 def test_the_duplicate_would_have_leaked_without_the_test(cropped: Path, tmp_path: Path) -> None:
@@ -193,9 +193,7 @@ def facts_of(rows: list[dict[str, Any]], *, left_out: Sequence[str] = ()) -> dic
         about=ABOUT,
         crops={"low": {"train": 1}},
         splits={"s": "train"},
-        duplicates=[],
-        left_out=dict.fromkeys(left_out, "why"),
-        held_out={},
+        decisions=decisions([], left_out=dict.fromkeys(left_out, "why"), held_out={}),
         seed=0,
         review=None,
     )
@@ -227,7 +225,9 @@ def test_a_review_is_obeyed(cropped: Path, tmp_path: Path) -> None:
     assert "scene01" in splits_of(tmp_path / "out", "high")
     assert report.left_out == {"scene01/low": "review: moved"}
     facts = json.loads((tmp_path / "out" / "release.json").read_text())
-    assert facts["left_out"] == report.left_out
+    written = json.loads((tmp_path / "out" / "decisions.json").read_text())
+    assert written["left_out"] == report.left_out
+    assert facts["decisions"]["left_out"] == 1
     assert facts["review_sha256"] == sha256_file(review)
     assert verify(tmp_path / "out").clean
 
@@ -540,10 +540,26 @@ def test_a_held_out_capture_is_known_under_any_name(tmp_path: Path) -> None:
         release(root, tmp_path / "third", about=ABOUT, previous=tmp_path / "first")
 
 
+def test_what_everyone_reads_does_not_grow_with_the_scenes(released: Path) -> None:
+    assert splits_of(released).keys() >= {"scene01", "scene02"}
+    assert "scene0" not in (released / "release.json").read_text()
+    assert "scene0" in (released / "decisions.json").read_text()
+
+
+def test_a_release_without_its_decisions_is_not_gone_on_from(
+    cropped: Path, released: Path, tmp_path: Path
+) -> None:
+    first = Path(shutil.copytree(released, tmp_path / "first"))
+    (first / "decisions.json").unlink()
+    with pytest.raises(DatasetError, match=r"first: no decisions\.json, .* Copy it again"):
+        release(cropped, tmp_path / "second", about=ABOUT, previous=first)
+
+
 @pytest.mark.parametrize("record", [[], {"a": 1}, {"a": {}}, {"a": {"split": "train"}}])
 def test_a_damaged_record_of_what_is_held_out_is_named(tmp_path: Path, record: object) -> None:
-    (tmp_path / "release.json").write_text(json.dumps({"held_out": record}))
-    with pytest.raises(DatasetError, match=r"release\.json: held_out is not what release writes"):
+    (tmp_path / "release.json").write_text("{}")
+    (tmp_path / "decisions.json").write_text(json.dumps({"held_out": record}))
+    with pytest.raises(DatasetError, match=r"decisions\.json: held_out is not what release writes"):
         read_held_out(tmp_path, {})
 
 

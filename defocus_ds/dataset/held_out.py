@@ -1,9 +1,13 @@
-"""What releases hold out, remembered from one to the next by name and by capture."""
+"""decisions.json: what a release decided of scenes, of which later ones read what is held out.
+
+It is a file of its own since it grows with the scenes, and release.json is read by everyone who
+opens a release.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,18 @@ from defocus_ds.dataset.manifest import read_object
 from defocus_ds.dataset.release_facts import RELEASE_NAME
 from defocus_ds.errors import DatasetError
 
-__all__ = ["HeldOut", "check_names", "held_out_now", "read_held_out", "same_captures"]
+__all__ = [
+    "DECISIONS_NAME",
+    "HeldOut",
+    "check_names",
+    "decisions",
+    "held_out_now",
+    "read_decisions",
+    "read_held_out",
+    "same_captures",
+]
+
+DECISIONS_NAME = "decisions.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,42 @@ class HeldOut:
         )
 
 
+def decisions(
+    duplicates: Sequence[Duplicate],
+    *,
+    left_out: Mapping[str, str],
+    held_out: Mapping[str, HeldOut],
+) -> dict[str, Any]:
+    """The contents of decisions.json.
+
+    Args:
+        duplicates: near-duplicate scenes.
+        left_out: scene or pair -> why.
+        held_out: scene -> what this release and those before it hold out.
+    """
+    return {
+        "near_duplicates": [asdict(pair) for pair in duplicates],
+        "left_out": dict(sorted(left_out.items())),
+        "held_out": {scene: asdict(known) for scene, known in sorted(held_out.items())},
+    }
+
+
+def read_decisions(release: Path) -> dict[str, Any]:
+    """decisions.json of a release; empty for a folder with splits and no release.json.
+
+    Raises:
+        DatasetError: missing in a release, damaged or too large.
+    """
+    if not (release / RELEASE_NAME).is_file():
+        return {}
+    path = release / DECISIONS_NAME
+    if not path.is_file():
+        raise DatasetError(
+            f"{release}: no {DECISIONS_NAME}, which says what the release holds out. Copy it again."
+        )
+    return read_object(path)
+
+
 def read_held_out(release: Path, splits: Mapping[str, str]) -> dict[str, HeldOut]:
     """Scene -> what a release, and those before it, held out.
 
@@ -48,20 +99,20 @@ def read_held_out(release: Path, splits: Mapping[str, str]) -> dict[str, HeldOut
         splits: of it, from `defocus_ds.dataset.frozen.read_splits`.
 
     Raises:
-        DatasetError: its release.json is damaged.
+        DatasetError: its decisions.json is damaged.
     """
     found: dict[str, HeldOut] = {}
-    path = release / RELEASE_NAME
-    if path.is_file():
-        try:
-            for scene, record in read_object(path).get("held_out", {}).items():
-                found[scene] = HeldOut(**record)
-                if record["split"] not in ("val", "test") or not all(
-                    isinstance(text, str) for text in record.values()
-                ):
-                    raise ValueError(f"{scene}: {str(record)[:80]}")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DatasetError(f"{path}: held_out is not what release writes ({error}).") from error
+    try:
+        for scene, record in read_decisions(release).get("held_out", {}).items():
+            found[scene] = HeldOut(**record)
+            if record["split"] not in ("val", "test") or not all(
+                isinstance(text, str) for text in record.values()
+            ):
+                raise ValueError(f"{scene}: {str(record)[:80]}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(
+            f"{release / DECISIONS_NAME}: held_out is not what release writes ({error})."
+        ) from error
     for scene, split in splits.items():
         if split == "train":
             found.pop(scene, None)
@@ -89,7 +140,7 @@ def held_out_now(
         for scene, split in splits.items()
         if split != "train"
     }
-    return dict(sorted({**before, **now}.items()))
+    return {**before, **now}
 
 
 def check_names(

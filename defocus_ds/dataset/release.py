@@ -28,12 +28,15 @@ from defocus_ds.dataset.frozen import (
     splits_csv,
 )
 from defocus_ds.dataset.held_out import (
+    DECISIONS_NAME,
     check_names,
+    decisions,
     held_out_now,
+    read_decisions,
     read_held_out,
     same_captures,
 )
-from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_object, read_scenes
+from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
 from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.dataset.release_card import card, citation
 from defocus_ds.dataset.release_facts import RELEASE_NAME, About, release_facts
@@ -169,19 +172,23 @@ def release(
                 )
                 for item in chosen
             }
+            decided_of = decisions(
+                duplicates,
+                left_out=left_out,
+                held_out=held_out_now(splits.by_scene, sharp, earlier),
+            )
             facts = release_facts(
                 info,
                 list(_released_rows(rows, chosen, splits)),
                 about=about,
                 crops=crops,
                 splits=splits.by_scene,
-                duplicates=duplicates,
-                left_out=left_out,
-                held_out=held_out_now(splits.by_scene, sharp, earlier),
+                decisions=decided_of,
                 seed=seed if previous is None else None,
                 review=decided.sha256 if decided else _obeyed(chosen),
             )
             write_bytes(fresh / SPLITS_NAME, table.encode())
+            write_json(fresh / DECISIONS_NAME, decided_of)
             _describe(fresh, facts)
     return ReleaseReport(
         out,
@@ -225,9 +232,9 @@ def _returned(
     previous: Path | None, chosen: Sequence[LevelCrops], splits: FrozenSplits
 ) -> list[str]:
     """Pairs to release that a review left out of the release before."""
-    if previous is None or not (previous / RELEASE_NAME).is_file():
+    if previous is None:
         return []
-    out = read_object(previous / RELEASE_NAME).get("left_out", {})
+    out = read_decisions(previous).get("left_out", {})
     reviewed = {pair for pair, why in out.items() if str(why).startswith("review:")}
     return sorted(
         pair

@@ -113,7 +113,7 @@ def _body(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "| scenes | " + " | ".join(str(facts["scenes"].get(s, 0)) for s in splits) + " |"
     yield (
         "\nA scene belongs to one split at every level, and so do scenes that show the same place "
-        f"(found by their features: {len(facts['near_duplicates'])}). "
+        f"(found by their features: {facts['decisions']['near_duplicates']}). "
         "`splits.csv` has the split of every scene."
     )
     yield "\n## Quality\n"
@@ -137,10 +137,9 @@ def _body(facts: Mapping[str, Any]) -> Iterator[str]:
         "blur-matched captures, locally averaged, before and after colour matching; what depth "
         "and displacement leave is in it."
     )
-    if facts["left_out"]:
-        count = len(facts["left_out"])
+    if count := facts["decisions"]["left_out"]:
         were = "scene or pair was" if count == 1 else "scenes or pairs were"
-        yield f"\n{count} {were} left out; `release.json` says why."
+        yield f"\n{count} {were} left out; `decisions.json` says why."
     yield from _loading(facts)
     yield "\n## How it was made\n"
     yield (

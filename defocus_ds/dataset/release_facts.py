@@ -7,11 +7,10 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from defocus_ds.dataset.duplicates import Duplicate
 from defocus_ds.dataset.licence import find_licence, is_web_address
 from defocus_ds.errors import ConfigError
 from defocus_ds.frames import known_px
@@ -71,9 +70,7 @@ def release_facts(
     about: About,
     crops: Mapping[str, Mapping[str, int]],
     splits: Mapping[str, str],
-    duplicates: Sequence[Duplicate],
-    left_out: Mapping[str, str],
-    held_out: Mapping[str, Any],
+    decisions: Mapping[str, Sized],
     seed: int | None,
     review: str | Mapping[str, str | None] | None,
 ) -> dict[str, Any]:
@@ -85,9 +82,7 @@ def release_facts(
         about: what a person says.
         crops: level -> split -> crops.
         splits: scene -> split.
-        duplicates: near-duplicate scenes.
-        left_out: scene or pair -> why.
-        held_out: scene -> `defocus_ds.dataset.held_out.HeldOut`, of this release and earlier ones.
+        decisions: the contents of decisions.json, of which the numbers are told.
         seed: of the splits; None where they are those of a previous release.
         review: SHA-256 of the review.csv that was obeyed; by level where there were several.
     """
@@ -107,9 +102,7 @@ def release_facts(
         "cameras": _counted(_camera(row) for row in rows),
         "lenses": _counted(row["lens"] for row in rows),
         "levels": {level: _level(rows, level) for level in crops},
-        "near_duplicates": [asdict(pair) for pair in duplicates],
-        "left_out": dict(sorted(left_out.items())),
-        "held_out": {scene: asdict(known) for scene, known in held_out.items()},
+        "decisions": {name: len(entries) for name, entries in decisions.items()},
         "seed": seed,
         "review_sha256": review,
     }

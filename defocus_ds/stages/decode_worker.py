@@ -86,7 +86,7 @@ def _develop(job: dict[str, Any]) -> dict[str, Any]:
         "width": width,
         "height": height,
         "source_sha256": hashlib.sha256(data).hexdigest(),
-        "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
+        "pixels_sha256": hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest(),
     }
 
 

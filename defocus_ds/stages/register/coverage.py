@@ -41,35 +41,45 @@ def overlap_share(warp: Warp, points: int = 101) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _largest_rectangle(m: Any, k: Any, cx: Any, cy: Any, width: Any, height: Any) -> Any:
-    """Histogram-and-stack search for the largest rectangle of valid pixels, O(width * height)."""
-    run = np.zeros(width + 1, np.int64)  # valid pixels above and including this row; last is 0
-    starts = np.zeros(width + 1, np.int64)
-    heights = np.zeros(width + 1, np.int64)
-    best = 0
-    x0, y0, x1, y1 = 0, 0, 0, 0
-    for y in range(height):
+    """Largest rectangle of valid pixels: rows whose rectangles all go on below are not searched."""
+    run = np.zeros(width + 1, np.int32)  # valid pixels above and including this row; last is 0
+    longer = np.zeros(width + 1, np.int32)
+    best = (0, 0, 0, 0)
+    for y in range(height + 1):
+        ends = y == height
         dy = y - cy
         for x in range(width):
             dx = x - cx
             r = k * (dx * dx + dy * dy)
             sx = m[0, 0] * x + m[0, 1] * y + m[0, 2] + r * dx
             sy = m[1, 0] * x + m[1, 1] * y + m[1, 2] + r * dy
-            if 1.0 <= sx < width - 2.0 and 1.0 <= sy < height - 2.0:
-                run[x] += 1
-            else:
-                run[x] = 0
-        depth = 0
-        for x in range(width + 1):
-            start = x
-            while depth > 0 and heights[depth - 1] >= run[x]:
-                depth -= 1
-                start = starts[depth]
-                area = heights[depth] * (x - start)
-                if area > best:
-                    best = area
-                    x0, x1, y0, y1 = start, x, y + 1 - heights[depth], y + 1
-            if run[x] > 0:
-                starts[depth] = start
-                heights[depth] = run[x]
-                depth += 1
-    return x0, y0, x1, y1
+            valid = (sx >= 1.0) & (sx < width - 2.0) & (sy >= 1.0) & (sy < height - 2.0)
+            ends |= (run[x] > 0) & (not valid)
+            longer[x] = (run[x] + 1) * valid
+        if ends:
+            best = _rectangle_above(run, y, best)
+        run, longer = longer, run
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def _rectangle_above(run: Any, bottom: Any, best: Any) -> Any:
+    """The larger of ``best`` and the largest rectangle that ends above row ``bottom``.
+
+    Search with a stack over the histogram ``run``, O(width).
+    """
+    starts, heights = np.zeros_like(run), np.zeros_like(run)
+    depth = 0
+    for x in range(len(run)):
+        start = x
+        while depth > 0 and heights[depth - 1] >= run[x]:
+            depth -= 1
+            start = starts[depth]
+            area = heights[depth] * (x - start)
+            if area > (best[2] - best[0]) * (best[3] - best[1]):
+                best = (start, bottom - heights[depth], x, bottom)
+        if run[x] > 0:
+            starts[depth] = start
+            heights[depth] = run[x]
+            depth += 1
+    return best

@@ -12,7 +12,7 @@ from defocus_ds.frames import FloatImage
 from defocus_ds.optics import Warp
 from defocus_ds.stages.register.alignment import ResidualGrid
 from defocus_ds.stages.register.planes import Pyramid
-from defocus_ds.stages.register.radius import agreement, clipped_there, matched_planes
+from defocus_ds.stages.register.radius import Matched, clipped_there, matched
 from defocus_ds.stages.register.refine import refine_coarse
 from defocus_ds.stages.register.start import band_pass
 
@@ -56,6 +56,7 @@ def find_doubts(
     warp: Warp,
     grid: ResidualGrid,
     *,
+    overlaid: Matched,
     ncc: float,
     radius_px: float,
     factor: int,
@@ -69,7 +70,8 @@ def find_doubts(
         sharp, blurred: pyramids of the same size.
         warp: the fitted map.
         grid: its local checks.
-        ncc: agreement of the fitted pair at this level.
+        overlaid: the fitted pair at this level.
+        ncc: its agreement.
         radius_px: fitted radius of the disk, pixels of the sharp frame.
         factor: level to look at.
         tolerance_px: mean residual shift that is allowed.
@@ -83,23 +85,24 @@ def find_doubts(
     clipped = _clipped_share(sharp, blurred, warp, coarse)
     if ncc < _LEAST_NCC:
         return Doubts(contradicted=contradicted, clipped=clipped)
-    expected, seen, inside = matched_planes(sharp, blurred, warp, radius_px, factor)
     rival, distance = 0.0, 0.0
-    shift = rival_shift(expected, seen, inside)
+    shift = rival_shift(overlaid.model, overlaid.seen, overlaid.inside)
     if shift is not None:
         other = _shifted(warp, (shift[0] * factor, shift[1] * factor))
         fit = refine_coarse(sharp, blurred, other, samples=samples, seed=seed)
         distance = warp.mean_difference_px(fit.warp)
         if distance > _SAME_PX * float(np.hypot(*shift)) * factor:
-            as_well = agreement(sharp, blurred, fit.warp, fit.radius_px, factor)
+            as_well = matched(sharp, blurred, fit.warp, fit.radius_px, factor).agreement()
             rival = min((1 - ncc) / max(1 - as_well, 1e-6), 1.0)
-    light = inside & (sharp[factor].clipped < _CLIPPED)
+    light = overlaid.inside & (sharp[factor].clipped < _CLIPPED)
     light &= clipped_there(blurred, warp, factor) < _CLIPPED
     return Doubts(
         contradicted=contradicted,
         rival=rival,
         rival_px=distance if rival else 0.0,
-        stretch=stretch(expected, seen, light, variance_px=(radius_px / factor) ** 2 / 4),
+        stretch=stretch(
+            overlaid.model, overlaid.seen, light, variance_px=(radius_px / factor) ** 2 / 4
+        ),
         clipped=clipped,
     )
 

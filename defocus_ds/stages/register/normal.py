@@ -38,6 +38,7 @@ RADIUS = slice(7, 11)
 TONE = slice(11, 18)
 PARAMETERS = 18
 BLOCKS = 12  # blocks per axis for the clustered covariance
+_BATCH = 256  # samples whose products are added at once
 
 Vector = npt.NDArray[np.float64]
 
@@ -168,6 +169,8 @@ def _accumulate(
     last = value.shape[1] - 2
     cx, cy, h = frame[0], frame[1], frame[2]
     j = np.zeros(PARAMETERS)
+    batch = np.zeros((PARAMETERS, _BATCH))
+    filled = 0
     for n in range(len(xs)):
         ux = ((xs[n] + 0.5) * factor - 0.5 - cx) / h
         uy = ((ys[n] + 0.5) * factor - 0.5 - cy) / h
@@ -212,7 +215,21 @@ def _accumulate(
         column = min(int(sx / width * BLOCKS), BLOCKS - 1)
         block = min(int(sy / height * BLOCKS), BLOCKS - 1) * BLOCKS + column
         for a in range(PARAMETERS):
-            wa = w * j[a]
-            by_block[block, a] += wa * e
-            for b in range(a, PARAMETERS):
-                jtj[a, b] += wa * j[b]
+            by_block[block, a] += w * j[a] * e
+            batch[a, filled] = root * j[a]
+        filled += 1
+        if filled == _BATCH:
+            _add_products(batch, filled, jtj)
+            filled = 0
+    _add_products(batch, filled, jtj)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _add_products(batch: Any, filled: Any, jtj: Any) -> None:
+    """Add the upper half of ``batch @ batch.T``."""
+    for a in range(PARAMETERS):
+        for b in range(a, PARAMETERS):
+            total = 0.0
+            for n in range(filled):
+                total += batch[a, n] * batch[b, n]
+            jtj[a, b] += total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,18 @@ class Octave:
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """Levels of falling resolution, factors 1, 2, 4, ... of one image."""
+    """Levels of falling resolution, factors 1, 2, 4, ... of one image.
+
+    ``blurs`` keeps what `radius.fit_radius` once computed of this image alone, by level and
+    radius: a sharp image has several blurred partners.
+    """
 
     size: tuple[int, int]
     levels: tuple[Octave, ...]
     transfer: Transfer
+    blurs: dict[tuple[int, float], FloatImage] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __getitem__(self, factor: int) -> Octave:
         return self.levels[factor.bit_length() - 1]
@@ -50,6 +57,15 @@ class Pyramid:
     @property
     def coarsest(self) -> int:
         return self.levels[-1].factor
+
+    def rows(self, factor: int, low: int, high: int) -> Pyramid:
+        """Views of the rows ``low`` to ``high`` of a level and of what lies there in finer ones."""
+        levels = []
+        for octave in self.levels[: factor.bit_length()]:
+            ratio = factor // octave.factor
+            part = slice(low * ratio, high * ratio)
+            levels.append(Octave(octave.factor, octave.linear[part], octave.clipped[part]))
+        return Pyramid((self.size[0], (high - low) * factor), tuple(levels), self.transfer)
 
 
 def check_pair(sharp: npt.NDArray[Any], blurred: npt.NDArray[Any]) -> None:

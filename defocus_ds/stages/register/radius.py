@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,16 +15,17 @@ from defocus_ds.stages.register.planes import Pyramid
 from defocus_ds.stages.register.start import band_pass
 
 __all__ = [
-    "agreement",
+    "Matched",
     "clipped_there",
     "fit_radius",
-    "matched_planes",
+    "matched",
     "max_radius_px",
     "role_ratio",
 ]
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
 _LOSS_PIXELS = 60_000
+_BANDS, _BAND_ROWS = 12, 16  # of a level that are compared: blurring all of it would be wasted
 _LEAST_GAIN = 1.25  # less is what averaging noise brings: it says nothing of the roles
 
 
@@ -84,31 +87,43 @@ def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
     return ratio if gained > _LEAST_GAIN else min(ratio, 1.0)
 
 
-def agreement(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> float:
-    """Correlation of the blur-matched sharp image and the resampled capture, in [-1, 1].
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The two captures of a pair at one level, laid over each other.
 
-    Slow changes are taken away first, so that two scenes lit alike do not agree.
+    ``model`` is the blur-matched sharp image, ``seen`` the capture in the sharp frame, both (h, w)
+    encoded; ``inside`` is where the capture is known, a border as wide as the disk left out.
     """
-    model, sampled, inside = matched_planes(sharp, blurred, warp, radius_px, factor)
-    expected = band_pass(model)
-    found = band_pass(np.where(inside, sampled, model))
-    a, b = expected[inside].astype(np.float64), found[inside].astype(np.float64)
-    if len(a) < 100:
-        return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+    model: FloatImage
+    seen: FloatImage
+    inside: npt.NDArray[np.bool_]
+
+    def agreement(self) -> float:
+        """Correlation of the two, in [-1, 1].
+
+        Slow changes are taken away first, so that two scenes lit alike do not agree.
+        """
+        expected = band_pass(self.model)
+        found = band_pass(np.where(self.inside, self.seen, self.model))
+        a, b = (plane[self.inside].astype(np.float64) for plane in (expected, found))
+        if len(a) < 100:
+            return 0.0
+        a, b = a - a.mean(), b - b.mean()
+        norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+        return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+    def under(self, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> Matched:
+        """The same model, and the capture under another map."""
+        return Matched(
+            self.model, *_resampled(observed_plane(blurred, factor), warp, factor, radius_px)
+        )
 
 
-def matched_planes(
-    sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int
-) -> tuple[FloatImage, FloatImage, npt.NDArray[np.bool_]]:
-    """The blur-matched sharp image, the capture in the sharp frame, and where it is known.
-
-    All are (h, w) at a level; a border as wide as the disk counts as unknown.
-    """
+def matched(sharp: Pyramid, blurred: Pyramid, warp: Warp, radius_px: float, factor: int) -> Matched:
+    """A pair under a map and a disk radius (full-resolution px), at a level."""
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, radius_px)
-    return model_plane(sharp, factor, radius_px), sampled, inside
+    return Matched(model_plane(sharp, factor, radius_px), sampled, inside)
 
 
 def clipped_there(blurred: Pyramid, warp: Warp, factor: int) -> FloatImage:
@@ -134,8 +149,9 @@ def _losses(
     border = max_radius_px(sharp.size) / 2
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, border)
     inside &= (sharp[factor].clipped < 0.02) & (clipped_there(blurred, warp, factor) < 0.5)
-    index = np.flatnonzero(inside)
-    index = index[:: max(len(index) // _LOSS_PIXELS, 1)]
+    compared = _compared(inside.shape)
+    inside = inside.ravel()[compared]
+    index = compared[inside]
     target = sampled.ravel()[index].astype(np.float64)
     if len(target) < 500:
         return []
@@ -147,13 +163,49 @@ def _losses(
     basis[:, 0], basis[:, 3:5] = 1, u
     losses = []
     for radius in radii:
-        value = model_plane(sharp, factor, radius).ravel()[index].astype(np.float64)
+        value = _blurred_once(sharp, factor, radius)[inside].astype(np.float64)
         basis[:, 1], basis[:, 2] = value, value**2
         np.multiply(u, value[:, None], out=basis[:, 5:])
         gram = basis.T @ basis + 1e-6 * len(value) * np.eye(basis.shape[1])
         error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
         losses.append(float(np.minimum(error, 4 * np.median(error)).mean()) / contrast)
     return losses
+
+
+def _compared(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Indices of the pixels of a level that are compared, some of those in its bands."""
+    rows = np.concatenate([np.arange(low, high) for low, high in _bands(shape[0])])
+    index = (rows[:, None] * shape[1] + np.arange(shape[1])).ravel()
+    return index[:: _step(index.size)]
+
+
+def _step(pixels: int) -> int:
+    """Every how manieth of these is compared."""
+    return -(-pixels // _LOSS_PIXELS)
+
+
+def _bands(height: int) -> list[tuple[int, int]]:
+    """(first row, row after the last) of even bands of a tall level; else all of it."""
+    if height < 2 * _BANDS * _BAND_ROWS:
+        return [(0, height)]
+    starts = np.linspace(0, height - _BAND_ROWS, _BANDS).astype(int)
+    return [(int(low), int(low) + _BAND_ROWS) for low in starts]
+
+
+def _blurred_once(sharp: Pyramid, factor: int, radius_px: float) -> FloatImage:
+    """(N,) `model_plane` at the pixels that are compared."""
+    key = factor, radius_px
+    if key not in sharp.blurs:
+        width, height = sharp[factor].size
+        reach = int(np.ceil(radius_px / factor)) + 4  # what the disk and the encoding see
+        bands = []
+        for low, high in _bands(height):
+            top, bottom = max(low - reach, 0), min(high + reach, height)
+            plane = model_plane(sharp.rows(factor, top, bottom), factor, radius_px)
+            bands.append(plane[low - top : high - top])
+        values = np.concatenate(bands).ravel()
+        sharp.blurs[key] = values[:: _step(values.size)].copy()
+    return sharp.blurs[key]
 
 
 def _inverse(warp: Warp) -> Warp:

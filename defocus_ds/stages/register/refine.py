@@ -21,7 +21,7 @@ from defocus_ds.stages.register.normal import (
     warp_of,
 )
 from defocus_ds.stages.register.planes import Pyramid
-from defocus_ds.stages.register.radius import agreement, fit_radius, max_radius_px
+from defocus_ds.stages.register.radius import fit_radius, matched, max_radius_px
 from defocus_ds.stages.register.solver import (
     Mask,
     clustered_covariance,
@@ -98,7 +98,7 @@ def refine_coarse(sharp: Pyramid, blurred: Pyramid, start: Warp, *, samples: int
     first = _first_level(sharp)
     parameters = initial_parameters(start, fit_radius(sharp, blurred, start, first))
     fit = _fit_level(sharp, blurred, parameters, free, first, samples, seed)
-    reached = agreement(sharp, blurred, fit.warp, fit.radius_px, first)
+    reached = matched(sharp, blurred, fit.warp, fit.radius_px, first).agreement()
     if first > 1 and reached > _LOST_NCC:
         second = first // 2
         parameters = initial_parameters(fit.warp, fit_radius(sharp, blurred, fit.warp, second))

@@ -17,7 +17,7 @@ from defocus_ds.stages.register.doubts import find_doubts
 from defocus_ds.stages.register.local_radius import measure_radii
 from defocus_ds.stages.register.multimodal import MultimodalResult, multimodal
 from defocus_ds.stages.register.planes import Pyramid, check_pair, pyramid
-from defocus_ds.stages.register.radius import agreement, max_radius_px, role_ratio
+from defocus_ds.stages.register.radius import matched, max_radius_px, role_ratio
 from defocus_ds.stages.register.refine import Fit, certify_map, refine_coarse, refine_fine
 from defocus_ds.stages.register.residual import check_locally
 from defocus_ds.stages.register.solver import has_fields
@@ -26,8 +26,8 @@ from defocus_ds.stages.register.verdict import judge
 
 __all__ = ["register"]
 
-_START_SAMPLES = 1000  # pixels a metric reading of the robust start, whatever the frame's size
-_FEWEST_SAMPLES = 500
+_START_SAMPLES = 500  # pixels a metric reading of the robust start, whatever the frame's size
+_FEWEST_SAMPLES = 250
 _GOOD_NCC = 0.9
 _SAME_START = 0.02  # of the shorter side: a start so near to one tried, or its end, ends there too
 _HOPELESS_NCC = 0.5  # such a start is rejected whatever follows
@@ -107,7 +107,7 @@ def _accurate(pair: _Pair) -> Alignment:
         fit = refine_coarse(
             pair.sharp, pair.blurred, start, samples=pair.config.samples, seed=pair.seed
         )
-        found = agreement(pair.sharp, pair.blurred, fit.warp, fit.radius_px, fit.factor)
+        found = matched(pair.sharp, pair.blurred, fit.warp, fit.radius_px, fit.factor).agreement()
         if best is None or found > best[0]:
             best = found, fit
         if found >= _GOOD_NCC:
@@ -144,7 +144,9 @@ def _aligned(
     checks = check_locally(fit, pair.blurred, tolerance_px=limit, area=area, fitted=fitted)
     certificate = checks.certificate
     factor = _check_factor(pair.size)
-    ncc = agreement(pair.sharp, pair.blurred, warp, radius, factor)
+    overlaid = matched(pair.sharp, pair.blurred, warp, radius, factor)
+    ncc = overlaid.agreement()
+    unmoved = overlaid.under(pair.blurred, Warp.identity(pair.size), radius, factor)
     verdict = judge(
         warp,
         ncc=ncc,
@@ -161,6 +163,7 @@ def _aligned(
             pair.blurred,
             warp,
             checks.grid,
+            overlaid=overlaid,
             ncc=ncc,
             radius_px=radius,
             factor=factor,
@@ -174,7 +177,7 @@ def _aligned(
         blur_radius_px=radius,
         residual_px=recordable_px(certificate.residual_px),
         ncc=ncc,
-        ncc_before=agreement(pair.sharp, pair.blurred, Warp.identity(pair.size), radius, factor),
+        ncc_before=unmoved.agreement(),
         verdict=verdict,
         valid_area=area,
         preset=preset,
