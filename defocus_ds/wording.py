@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["INSTALL_TRAIN", "command_line", "counted", "first_names"]
+__all__ = ["INSTALL_EXPORT", "INSTALL_TRAIN", "command_line", "counted", "first_names"]
 
+INSTALL_EXPORT = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[export]'"
 INSTALL_TRAIN = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[train]'"
 
 

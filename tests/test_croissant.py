@@ -44,6 +44,7 @@ def test_the_library_validates_it_without_a_warning(
     assert not found.metadata.ctx.issues.errors
     assert not found.metadata.ctx.issues.warnings
     assert found.metadata.name == "Toy"
+    assert found.metadata.license == ["https://spdx.org/licenses/CC-BY-4.0.html"]
 
 
 @pytest.mark.parametrize("level", LEVELS)

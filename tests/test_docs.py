@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,21 @@ def test_help_has_an_example_that_can_be_typed(name: str, command: click.Command
     assert examples, name
     for text in examples:
         parsed(shlex.split(text)[1:])
+
+
+@pytest.mark.parametrize("folder", ["cli", "defocus_ds", "train", "docs"])
+def test_an_install_line_names_an_extra_that_exists(folder: str) -> None:
+    """There is no package to fetch: extras are those of a copy, with its constraints."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert (ROOT / "constraints.txt").is_file()
+    for path in [p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".md")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"defocus-ds\[", text), f"{path}: names a package that is nowhere"
+        for line, names in re.findall(r"(pip install[^\n`]*?\.\[([a-z,]+)\])", text):
+            assert "-c constraints.txt" in line, f"{path}: {line}"
+            assert set(names.split(",")) <= extras.keys(), f"{path}: {line}"
 
 
 def test_every_page_is_in_the_contents() -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 from built_dataset import make_dataset
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,6 +31,7 @@ from defocus_ds.dataset.export.source import StoredCrop
 from defocus_ds.dataset.export.target import Target
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import Crop, Level
+from defocus_ds_cli.main import cli
 from defocus_ds_train.data.pairs import rows_digest
 
 FORMATS = ("webdataset", "basicsr", "dpdd")
@@ -345,9 +347,36 @@ def test_shards_of_two_builds_are_refused(copy: Path, tmp_path: Path) -> None:
 def test_an_earlier_export_is_replaced_as_a_whole(cropped: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(cropped, out, to="dpdd")
-    export(cropped, out, to="webdataset", levels=["low"])
+    export(cropped, out, to="webdataset", levels=["low"], replace=True)
     assert sorted(path.name for path in out.iterdir()) == ["SHA256SUMS", "export.json", "low"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_an_export_of_another_kind_is_kept_until_it_may_go(tmp_path: Path) -> None:
+    one, other, out = (tmp_path / name for name in ("one", "other", "out"))
+    for source, scenes in ((one, 2), (other, 3)):
+        make_dataset(source, scenes=scenes, levels=(Level.LOW, Level.HIGH))
+        for level in ("low", "high"):
+            crop(source, level=level)
+    export(one, out, to="dpdd")
+    before = files_of(out)
+    with pytest.raises(InputError, match=r"holds a dpdd export of low, high; this one is webdatas"):
+        export(one, out, to="webdataset")
+    with pytest.raises(
+        InputError, match=r"this one is dpdd, of low\. Choose another -o, or give --"
+    ):
+        export(one, out, to="dpdd", levels=["low"])
+    with pytest.raises(InputError, match=r"of low, high, of another dataset or build; this one is"):
+        export(other, out, to="dpdd")
+    export(one, out, to="dpdd")  # the same again is no loss
+    assert files_of(out) == before
+    asked = ["export", str(other), "-o", str(out), "--to", "dpdd"]
+    refused = CliRunner().invoke(cli, asked)
+    assert refused.exit_code == 2
+    assert "--replace to let it go" in refused.stderr
+    assert files_of(out) == before
+    assert CliRunner().invoke(cli, [*asked, "--replace"]).exit_code == 0
+    assert files_of(out) != before
 
 
 def test_a_failed_export_keeps_the_earlier_one(cropped: Path, copy: Path, tmp_path: Path) -> None:
@@ -356,7 +385,7 @@ def test_a_failed_export_keeps_the_earlier_one(cropped: Path, copy: Path, tmp_pa
     before = files_of(out)
     rewrite(sorted((copy / "low").glob("train-*"))[1], 40, sha256_blurred="0" * 64)
     with pytest.raises(DatasetError, match="row 40: blurred"):
-        export(copy, out, to="webdataset")
+        export(copy, out, to="webdataset", replace=True)
     assert files_of(out) == before
 
 

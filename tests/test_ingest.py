@@ -686,7 +686,7 @@ def test_a_built_dataset_is_refused_as_a_shoot(tmp_path: Path, save: Save) -> No
     before = sorted(tmp_path.rglob("*"))
     done = CliRunner().invoke(cli, ["scan", str(tmp_path)])
     assert done.exit_code == 2
-    assert "this is a dataset that build made, not a shoot" in done.stderr
+    assert "this is a built dataset (dataset.json): `report`" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -164,7 +164,7 @@ def test_an_export_is_called_that_and_its_reader_named(
     export(cropped, out, to=to, levels=["low"])
     reader = "as_webdataset` reads it" if to == "webdataset" else "PNG files are for other"
     for root in (out, next(path for path in out.iterdir() if path.is_dir())):
-        with pytest.raises(DatasetError, match=rf"out: an export to {to}: .*{reader}"):
+        with pytest.raises(DatasetError, match=rf"out: this is an export to {to} .*{reader}"):
             load_crops(root, level="low", split="train")
 
 

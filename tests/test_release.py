@@ -24,7 +24,7 @@ from defocus_ds.dataset.duplicates import Duplicate
 from defocus_ds.dataset.frozen import read_frozen
 from defocus_ds.dataset.held_out import decisions, read_held_out
 from defocus_ds.dataset.manifest import read_scenes
-from defocus_ds.dataset.release import release
+from defocus_ds.dataset.release import ReleaseReport, release
 from defocus_ds.dataset.release_card import card
 from defocus_ds.dataset.release_facts import About, release_facts
 from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA
@@ -304,7 +304,7 @@ def test_what_is_held_out_has_crops_at_every_level(
     report = release(three_levels, out, about=ABOUT, test_share=0.25, val_share=0.25, seed=seed)
     for level, counts in report.crops.items():
         assert set(counts) == {"train", "val", "test"}, level
-    assert report.notes == ()
+    assert unmoved(report) == ()
     assert read_frozen(out)["scene02"][0] == "train"
 
 
@@ -317,7 +317,7 @@ def test_a_level_without_test_crops_says_why(three_levels: Path, tmp_path: Path)
     splits = read_frozen(tmp_path / "out")
     assert splits["scene03"][0] == "train"  # the only one with low crops
     (test,) = (scene for scene, (split, _) in splits.items() if split == "test")
-    assert report.notes == (
+    assert unmoved(report) == (
         f"no low crop is in test: {test}, held out for every level, has no low crops. "
         "Another --seed or --test-share may hold out others.",
     )
@@ -327,7 +327,7 @@ def test_a_level_without_test_crops_says_why(three_levels: Path, tmp_path: Path)
     assert read_frozen(tmp_path / "grown")["scene02"][0] == "test"
     assert grown.notes[-1].endswith("scene02, held out for every level, has no low crops.")
     none = release(three_levels, tmp_path / "none", test_share=0.0, **ask)
-    assert none.notes == ()
+    assert unmoved(none) == ()
     assert set(none.scenes) == {"train"}
 
 
@@ -469,6 +469,7 @@ def test_no_crops_at_all(tmp_path: Path) -> None:
     [
         (("", "CC0-1.0", ("a",)), "name"),
         (("x", "my own licence", ("a",)), "SPDX"),
+        (("x", "CC0-1.0", ("a",), "1", "", "example.org"), "absolute address"),
         (("x", "CC0-1.0", ()), "author"),
         (("x\ny", "CC0-1.0", ("a",)), "one line"),
         (("x", "CC0-1.0", ("a",), "1", "yesterday"), "give YYYY-MM-DD"),
@@ -574,13 +575,42 @@ def test_offsets_are_those_of_the_captures(tmp_path: Path) -> None:
     assert "low (+2 or +5)" in (out / "croissant.json").read_text()
 
 
+def unmoved(report: ReleaseReport) -> tuple[str, ...]:
+    """The notes but for that on scenes whose split is another than in the dataset."""
+    return tuple(note for note in report.notes if "another split than" not in note)
+
+
+def test_scenes_that_changed_their_split_are_counted(cropped: Path, tmp_path: Path) -> None:
+    own = {
+        row["scene"]: row["split"]
+        for level in ("low", "high")
+        for row in read_table(
+            cropped / "crops" / level / MANIFEST_NAME, MANIFEST_SCHEMA
+        ).to_pylist()
+    }
+    told = 0
+    for seed in range(3):
+        report = release(cropped, tmp_path / str(seed), about=ABOUT, test_share=0.4, seed=seed)
+        now = splits_of(tmp_path / str(seed))
+        moved = [scene for scene in now if now[scene] != own[scene]]
+        twins = len({"scene02", "scene05"} & set(moved))
+        notes = [note for note in report.notes if "another split than" in note]
+        assert len(notes) == bool(moved)
+        for note in notes:
+            assert note.startswith(f"{len(moved)} of 6 scenes have another split")
+            assert f"{moved[0]} {own[moved[0]]} -> {now[moved[0]]}" in note
+            assert f"near-duplicates ({twins} of them) together" in note
+            told += 1
+    assert told
+
+
 def test_shares_that_were_missed_are_said(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "dataset", scenes=3)
     crop(root)
     report = release(root, tmp_path / "out", about=ABOUT, test_share=0.1, val_share=0.0)
     share = report.crops["low"]["test"] / sum(report.crops["low"].values())
     assert 0.25 < share < 0.45
-    (note,) = report.notes
+    (note,) = unmoved(report)
     assert note.startswith(f"test has {share:.0%} of the crops, asked were 10%: whole scenes")
 
 

@@ -180,6 +180,12 @@ def test_without_a_val_split_whole_scenes_are_held_out(dataset: Path, tmp_path: 
     test = {item.row["scene"] for item in load_crops(dataset, level="low", split="test")}
     assert not (train | validation) & test
     assert "held out" in data.notes[0]
+    own = "splits: those that crop gave by the scenes' names; a release decides its own"
+    for path, said in ((dataset, True), (dataset / "crops", True), (tmp_path / "copied", False)):
+        if not path.exists():
+            shutil.copytree(dataset / "crops", path / "crops")
+        notes = open_training_data(pairs(), path, cache=tmp_path).notes
+        assert any(note.startswith(own) for note in notes) is said
     other = open_training_data(pairs(seed=3, held_out=0.5), dataset, cache=tmp_path)
     assert len(scenes_of(other)[1]) == 2
 

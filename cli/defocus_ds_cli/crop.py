@@ -30,9 +30,17 @@ __all__ = ["command"]
     show_default=True,
     help="Which blurred images to pair with the sharp ones.",
 )
-@click.option("--size", type=int, metavar="PX", help="Side of a crop [default: 128].")
 @click.option(
-    "--stride", type=int, metavar="PX", help="Step between crops [default: the size, or 128]."
+    "--size",
+    type=int,
+    metavar="PX",
+    help="Side of a crop [default: the dataset's tile.size, 128].",
+)
+@click.option(
+    "--stride",
+    type=int,
+    metavar="PX",
+    help="Step between crops [default: --size, else the dataset's tile.stride, 128].",
 )
 @click.option(
     "--train",

@@ -25,7 +25,7 @@ __all__ = ["command"]
     required=True,
     type=click.Path(path_type=Path),
     metavar="OUT",
-    help="Folder to make; an earlier export there is replaced.",
+    help="Folder to make; the same export there is made again.",
 )
 @click.option(
     "--to",
@@ -40,8 +40,15 @@ __all__ = ["command"]
     metavar="LEVEL",
     help="Only this level. Repeatable [default: all that have crops].",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Let go of an export there of another layout, source or levels.",
+)
 @json_option
-def command(source: Path, out: Path, to: str, levels: tuple[str, ...], as_json: bool) -> None:
+def command(
+    source: Path, out: Path, to: str, levels: tuple[str, ...], replace: bool, as_json: bool
+) -> None:
     """Write the crops in a layout of other training code.
 
     SOURCE is a built dataset with crops, a release, or a folder of crops; it stays as it is. The
@@ -52,7 +59,9 @@ def command(source: Path, out: Path, to: str, levels: tuple[str, ...], as_json: 
     from defocus_ds_cli.progress import Progress
 
     with Progress("export") as progress:
-        report = export(source, out, to=to, levels=levels or None, progress=progress)
+        report = export(
+            source, out, to=to, levels=levels or None, replace=replace, progress=progress
+        )
     if as_json:
         echo_json({**dataclasses.asdict(report), "out": str(report.out)})
         return

@@ -71,7 +71,7 @@ def command(
     """Cut luma crops from an image tree that others made, into checked shards.
 
     \b
-    authors   <object><n>_original|lbc|mbc|hbc, as MMSP 2024
+    authors   <object><n>_original|lbc|mbc|hbc, as in the MMSP 2024 paper
     dpdd      {train,val,test}_c/{source,target}/NAME.png
     realdof   source/ and target/, or pairs.txt; all of it is test
     sharp     any folder of sharp images, blurred synthetically

@@ -56,7 +56,7 @@ def config_options(function: F) -> F:
         click.option(
             "--preset",
             type=click.Choice(["accurate", "paper"]),
-            help="accurate: blur-matched (default). paper: what MMSP 2024 did, for comparison.",
+            help="accurate: blur-matched (default). paper: as the MMSP 2024 paper did.",
         ),
     ):
         decorated = option(decorated)

@@ -34,7 +34,18 @@ _share = click.FloatRange(min=0, max=1)
     metavar="DIR",
     help="A new folder; a release is never overwritten.",
 )
-@click.option("--licence", required=True, metavar="SPDX", help="For example CC-BY-4.0.")
+@click.option(
+    "--licence",
+    required=True,
+    metavar="SPDX",
+    help="For example CC-BY-4.0; or another licence's own name, with --licence-url.",
+)
+@click.option(
+    "--licence-url",
+    default="",
+    metavar="URL",
+    help="Of the licence's text [default: its page at spdx.org].",
+)
 @click.option(
     "--author",
     "authors",
@@ -46,7 +57,7 @@ _share = click.FloatRange(min=0, max=1)
 @click.option("--name", metavar="TEXT", help="Of the dataset [default: the folder's].")
 @click.option("--release-version", "version", default="1.0.0", show_default=True, metavar="TEXT")
 @click.option("--date", default="", metavar="YYYY-MM-DD", help="Of the release, for the citation.")
-@click.option("--url", default="", metavar="URL", help="Where it will be found.")
+@click.option("--url", default="", metavar="URL", help="Where it will be found, https://...")
 @click.option(
     "--level",
     "levels",
@@ -73,6 +84,7 @@ def command(
     dataset: Path,
     out: Path,
     licence: str,
+    licence_url: str,
     authors: tuple[str, ...],
     name: str | None,
     version: str,
@@ -97,7 +109,7 @@ def command(
     from defocus_ds.dataset.release_facts import About
     from defocus_ds_cli.progress import Progress
 
-    about = About(name or dataset.resolve().name, licence, authors, version, date, url)
+    about = About(name or dataset.resolve().name, licence, authors, version, date, url, licence_url)
     with Progress("release") as progress:
         report = release(
             dataset,

@@ -28,7 +28,7 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
     "--data",
     multiple=True,
     metavar="NAME|DIR",
-    help="Released split (see `split list`) or a dataset with crops. Repeatable.",
+    help="Released split (see `split list`) or a dataset or release with crops. Repeatable.",
 )
 @click.option(
     "--images",

@@ -38,7 +38,8 @@ def command(weights: Path, output: Path, check: bool, overwrite: bool, as_json: 
 
     ONNX takes any batch, height and width: the padding is part of the graph. Both formats hold
     the record of the run: recipe and its digest, architecture, version, validation scores. ONNX
-    needs the extra: pip install 'defocus-ds[export]'.
+    needs the extra; in your copy of defocus-ds:
+    pip install -c constraints.txt -e '.[export]'
 
     Exits with 1, and writes nothing, when the check finds more than 0.00001 of [0, 1].
     """

@@ -31,7 +31,8 @@ __all__ = ["command"]
     type=existing_path,
     required=True,
     metavar="DIR",
-    help="Built dataset with crops; for the synthetic recipes a folder of sharp images.",
+    help="Dataset, release or import with crops; for the synthetic recipes a folder of sharp "
+    "images.",
 )
 @click.option(
     "-o",

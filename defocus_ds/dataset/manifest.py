@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.dataset.tables import read_groups, table_writer, text_limit
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import Level
@@ -111,8 +112,9 @@ def read_info(root: Path) -> dict[str, Any]:
     """
     path = root / INFO_NAME
     if not path.is_file():
+        kind = what_it_is(root, unknown="it is no dataset")
         raise DatasetError(
-            f"{root}: no {INFO_NAME}; is this a folder that `defocus-ds build` made?"
+            f"{root}: no {INFO_NAME}; {kind}. Name the folder that `defocus-ds build` made."
         )
     info = read_object(path)
     if info.get("format") != FORMAT:

@@ -41,7 +41,7 @@ from defocus_ds.dataset.pixels import read_luma
 from defocus_ds.dataset.release_card import card, citation
 from defocus_ds.dataset.release_facts import RELEASE_NAME, About, release_facts
 from defocus_ds.dataset.release_levels import level_crops
-from defocus_ds.dataset.release_notes import growth_notes, share_notes
+from defocus_ds.dataset.release_notes import growth_notes, moved_notes, share_notes
 from defocus_ds.dataset.release_shards import LevelCrops, write_level
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.steps import Progress, Steps
@@ -198,6 +198,12 @@ def release(
         left_out,
         (
             *growth_notes(previous, before, sharp, splits, _returned(previous, chosen, splits)),
+            *moved_notes(
+                {scene: split for item in chosen for scene, split in item.splits.items()},
+                splits,
+                grouped={name for pair in own for name in (pair.one, pair.other)},
+                grown=previous is not None,
+            ),
             *share_notes(crops, splits, shares=shares),
         ),
     )

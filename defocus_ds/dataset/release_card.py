@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from defocus_ds.dataset.licence import find_licence
+
 __all__ = ["card", "citation"]
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -22,13 +24,17 @@ def card(facts: Mapping[str, Any]) -> str:
 
 def citation(facts: Mapping[str, Any]) -> str:
     """CITATION.cff, Citation File Format 1.2.0."""
+    licence = find_licence(facts["licence"], facts["licence_url"])
     lines = [
         "cff-version: 1.2.0",
         "message: If you use this dataset, please cite it as below.",
         "type: dataset",
         f"title: {_quoted(facts['name'])}",
         f"version: {_quoted(facts['version'])}",
-        f"license: {_quoted(facts['licence'])}",
+        # the key for an SPDX identifier takes nothing else
+        f"license: {_quoted(licence.name)}"
+        if licence.spdx
+        else f"license-url: {_quoted(licence.url)}",
         "authors:",
     ]
     for author in facts["authors"]:
@@ -53,7 +59,11 @@ def _header(facts: Mapping[str, Any]) -> Iterator[str]:
     total = sum(sum(counts.values()) for counts in facts["crops"].values())
     yield "---"
     yield f"pretty_name: {_quoted(facts['name'])}"
-    yield f"license: {_quoted(facts['licence'].lower())}"
+    licence = find_licence(facts["licence"], facts["licence_url"])
+    yield f"license: {_quoted(licence.hub)}"
+    if licence.hub == "other":
+        yield f"license_name: {_quoted(licence.slug)}"
+        yield f"license_link: {_quoted(licence.url)}"
     yield "task_categories:\n- image-to-image"
     yield "tags:\n- deblurring\n- defocus\n- image-restoration"
     yield f"size_categories:\n- {_size_category(total)}"
@@ -138,7 +148,7 @@ def _body(facts: Mapping[str, Any]) -> Iterator[str]:
         + ". The whole configuration is in `release.json`. `SHA256SUMS` covers every file, and "
         "every crop's row has the SHA-256 of its pixels."
     )
-    yield f"\nLicence: {facts['licence']}. To cite it see `CITATION.cff`."
+    yield f"\nLicence: [{facts['licence']}]({facts['licence_url']}). To cite it see `CITATION.cff`."
 
 
 def _loading(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from defocus_ds.dataset.licence import find_licence, is_web_address
 from defocus_ds.errors import ConfigError
 from defocus_ds.frames import known_px
 
@@ -27,14 +28,16 @@ class About:
 
     Attributes:
         name: of the dataset.
-        licence: SPDX identifier, "CC-BY-4.0".
+        licence: SPDX identifier, "CC-BY-4.0"; or any name of a licence with ``licence_url``.
         authors: "Family, Given" or the name of a group; at least one.
         version: of the release.
         date: ISO 8601, "2026-11-30"; empty where it is not said.
-        url: where it is published; empty where it is not.
+        url: where it is published, http or https; empty where it is not.
+        licence_url: of the licence's text; empty takes the page of SPDX.
 
     Raises:
-        ConfigError: an empty or overlong name, licence or author, none of these, or no date.
+        ConfigError: an empty or overlong name, licence or author, none of these, no date, no
+            absolute address, or a licence that is not known and has no address.
     """
 
     name: str
@@ -43,20 +46,21 @@ class About:
     version: str = "1.0.0"
     date: str = ""
     url: str = ""
+    licence_url: str = ""
 
     def __post_init__(self) -> None:
         named = [("name", self.name), ("licence", self.licence), ("version", self.version)]
         named += [("author", author) for author in self.authors or ("",)]
-        named += [(key, text) for key, text in (("date", self.date), ("url", self.url)) if text]
+        optional = {"date": self.date, "url": self.url, "licence-url": self.licence_url}
+        named += [(key, text) for key, text in optional.items() if text]
         for key, text in named:
             if not text.strip() or len(text) > _TEXT or not text.isprintable():
                 raise ConfigError(f"{key} {text[:40]!r}: give one line of 1 to {_TEXT} characters.")
         if self.date and not _is_date(self.date):
             raise ConfigError(f"date {self.date!r}: give YYYY-MM-DD.")
-        if not all(c.isalnum() or c in "-.+" for c in self.licence):
-            raise ConfigError(
-                f"licence {self.licence!r}: give an SPDX identifier such as CC-BY-4.0."
-            )
+        if self.url and not is_web_address(self.url):
+            raise ConfigError(f"url {self.url!r}: give an absolute address, https://...")
+        find_licence(self.licence, self.licence_url)
 
 
 def release_facts(
@@ -82,9 +86,12 @@ def release_facts(
         seed: of the splits; None where they are those of a previous release.
         review: SHA-256 of the review.csv that was obeyed; by level where there were several.
     """
+    licence = find_licence(about.licence, about.licence_url)
     return {
         "format": RELEASE_FORMAT,
         **asdict(about),
+        "licence": licence.name,
+        "licence_url": licence.url,
         "authors": list(about.authors),
         "dataset_digest": info.get("digest"),
         "preset": info.get("preset"),

@@ -68,13 +68,14 @@ def level_crops(
         path = folders[level] / MANIFEST_NAME
         table = read_table(path, MANIFEST_SCHEMA)
         images = {built.pair.scene: image_hashes(built) for built in pairs}
-        crops, digests = _digests(table)
+        crops, digests, splits = _scenes(table)
         found.append(
             LevelCrops(
                 level,
                 folders[level],
                 {scene: count for scene, count in crops.items() if scene in images},
                 digests,
+                splits,
                 images,
                 crop_record(path, table.schema.metadata),
             )
@@ -84,12 +85,14 @@ def level_crops(
     return found, left_out
 
 
-def _digests(manifest: Any) -> tuple[dict[str, int], dict[str, str]]:
-    """Scene -> its rows in a manifest, and the digest of them."""
+def _scenes(manifest: Any) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
+    """Scene -> its rows in a manifest, the digest of them, and its split there."""
     digests: dict[str, Any] = {}
+    splits: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for part in manifest.to_batches(4096):
         for row in part.to_pylist():
             counts[row["scene"]] += 1
+            splits[row["scene"]] = row["split"]
             add_row(digests.setdefault(row["scene"], hashlib.sha256()), row)
-    return dict(counts), {scene: digest.hexdigest() for scene, digest in digests.items()}
+    return dict(counts), {scene: d.hexdigest() for scene, d in digests.items()}, splits

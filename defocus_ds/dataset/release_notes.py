@@ -7,7 +7,7 @@ from pathlib import Path
 
 from defocus_ds.dataset.frozen import FrozenSplits
 
-__all__ = ["growth_notes", "share_notes"]
+__all__ = ["growth_notes", "moved_notes", "share_notes"]
 
 _SHARE_MISSED = 0.2  # of a share that is worth a word
 
@@ -49,6 +49,30 @@ def growth_notes(
         yield (
             "the splits are those of the previous release; its crops are the same only where "
             "images and tiling are: see `defocus-ds diff`."
+        )
+
+
+def moved_notes(
+    by_crop: Mapping[str, str], splits: FrozenSplits, *, grouped: Container[str], grown: bool
+) -> Iterator[str]:
+    """Scenes whose split is another one than in the dataset's own crops, and why.
+
+    Args:
+        by_crop: scene -> split that `crop` gave it.
+        splits: of the release.
+        grouped: scenes that have near-duplicates.
+        grown: whether the splits are those of an earlier release.
+    """
+    now = splits.by_scene
+    moved = [scene for scene in now if by_crop.get(scene, now[scene]) != now[scene]]
+    if moved:
+        why = "an earlier release decided" if grown else "release balances by crops"
+        pairs = sum(scene in grouped for scene in moved)
+        yield (
+            f"{len(moved)} of {len(now)} scenes have another split than in the dataset's own crops "
+            f"({_few([f'{s} {by_crop[s]} -> {now[s]}' for s in moved])}): {why}, and keeps "
+            f"near-duplicates ({pairs} of them) together. Train on the release, not on the "
+            "dataset, if you test on the release."
         )
 
 

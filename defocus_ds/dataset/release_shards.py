@@ -51,14 +51,16 @@ class LevelCrops:
     """A level's crops in the dataset.
 
     ``crops`` is scene -> number of crops to release, ``digests`` scene -> SHA-256 over its rows in
-    the manifest, ``images`` scene -> the hashes of its images by column of the manifest, for every
-    kept pair; ``record`` what the manifest says of how it was made.
+    the manifest, ``splits`` scene -> split that `crop` gave it, ``images`` scene -> the hashes of
+    its images by column of the manifest, for every kept pair; ``record`` what the manifest says of
+    how it was made.
     """
 
     level: Level
     folder: Path
     crops: dict[str, int]
     digests: dict[str, str]
+    splits: dict[str, str]
     images: dict[str, dict[str, str]]
     record: dict[str, Any]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from defocus_ds.dataset.kinds import refuse_other_folder
 from defocus_ds.dataset.split import SPLITS
 from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.errors import DatasetError
@@ -34,7 +35,6 @@ __all__ = [
     "level_folder",
     "manifest_metadata",
     "manifest_writer",
-    "refuse_other_folder",
     "shard_counts",
     "shard_files",
     "spread",
@@ -49,8 +49,6 @@ _MANIFEST_ROWS = 4096
 GROUP_ROWS = 32
 _NAME = re.compile(r"(train|val|test)-(\d{5})-of-(\d{5})\.parquet")
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-# what lies in a dataset, also one being built, in a release, or in what was imported
-_MARKS = ("dataset.json", "receipts", "release.json", "import.json", "crops")
 _PNG_LEAVES = ("sharp.bytes", "blurred.bytes")
 
 _PLACE = [
@@ -264,7 +262,7 @@ def level_folder(root: Path, level: str) -> Path:
         refuse_export(root)
     parents = (root / "crops", root)
     for parent in parents:
-        if (parent / level).is_dir():
+        if has_crops(parent / level):
             return parent / level
     names = {file.parent.name for parent in parents for file in parent.glob("*/*-of-*.parquet")}
     there = ", ".join(dict.fromkeys(n for n in (*BLURRED_LEVELS, *sorted(names)) if n in names))
@@ -278,28 +276,6 @@ def level_folder(root: Path, level: str) -> Path:
     else:
         way_out = f"Make them with: {command_line('crop', dataset, '--level', level)}"
     raise DatasetError(f"{root}: no crops of level {level!r}; there: {there or 'none'}. {way_out}")
-
-
-def refuse_other_folder(root: Path) -> None:
-    """Say so where a folder without crops is not one that could have some.
-
-    Raises:
-        DatasetError: it does not exist, or is neither dataset nor release nor ``crops``.
-    """
-    if not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
-    elif root.name == "crops" or any((root / name).exists() for name in _MARKS):
-        return
-    elif has_crops(root):
-        above = root.parent.parent if root.parent.name == "crops" else root.parent
-        raise DatasetError(
-            f"{root}: the crops of one level. Name {above}, and the level beside it."
-        )
-    else:
-        state = "is neither a dataset nor a release nor a folder of crops"
-    raise DatasetError(
-        f"{root}: {state}. Name what `defocus-ds build`, `release` or `import` wrote."
-    )
 
 
 def shard_files(folder: Path) -> dict[str, list[Shard]]:

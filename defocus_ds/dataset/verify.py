@@ -9,6 +9,7 @@ from defocus_ds.dataset.checksums import SUMS_NAME, list_files, read_sums
 from defocus_ds.dataset.findings import MADE_AGAIN, Finding, Findings, Kind, VerifyReport
 from defocus_ds.dataset.frozen import SPLITS_NAME
 from defocus_ds.dataset.importers.make import IMPORT_NAME
+from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
 from defocus_ds.dataset.release_facts import RELEASE_NAME
 from defocus_ds.dataset.shards import (
@@ -58,8 +59,9 @@ def verify(
     is_release = _holds(root, RELEASE_NAME, SPLITS_NAME) and not is_dataset
     if not (is_dataset or is_release or folders or (root / SUMS_NAME).exists()):
         refuse_unfinished(root)
+        found = what_it_is(root, unknown="nothing that can be checked")
         raise DatasetError(
-            f"{root}: neither {INFO_NAME} nor crops nor {SUMS_NAME} here. "
+            f"{root}: neither {INFO_NAME} nor crops nor {SUMS_NAME} here; {found}. "
             "Give the folder that build, crop or release made."
         )
     kind: Kind = "dataset" if is_dataset else "release" if is_release else _made_by(root, folders)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from defocus_ds.config import BuildConfig
+from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import Shoot
 from defocus_ds.pipeline.journal import read_journal
@@ -34,8 +35,9 @@ def check_place(shoot: Path, dataset: Path) -> None:
         else []
     )
     if foreign and not (dataset / "receipts").is_dir() and not (dataset / "dataset.json").is_file():
+        found = what_it_is(dataset, unknown=f"it has {foreign[0]!r}")
         raise DatasetError(
-            f"{dataset}: the folder is not empty and not a dataset (it has {foreign[0]!r}). "
+            f"{dataset}: the folder is not empty and not a dataset; {found}. "
             "Choose an empty or new folder with -o."
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig, config_from_dict
+from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.errors import ConfigError, DatasetError
 from defocus_ds.frames import Bracket
 from defocus_ds.pipeline.plan import STAGES, current_versions, file_stamps
@@ -70,9 +71,10 @@ def read_journal(dataset: Path) -> Journal:
     """
     path = _journal_path(dataset)
     if not path.is_file():
+        found = what_it_is(dataset, unknown="nothing was built here")
         raise DatasetError(
-            f"{dataset}: not a dataset that was built here (no receipts/shoot.json). "
-            "Make one with: defocus-ds build SHOOT -o DATASET"
+            f"{dataset}: no receipts/shoot.json; {found}. "
+            "Make a dataset with: defocus-ds build SHOOT -o DATASET"
         )
     try:
         record = read_json(path)

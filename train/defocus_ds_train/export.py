@@ -16,6 +16,7 @@ import defocus_ds
 from defocus_ds.errors import DefocusError, InputError
 from defocus_ds.frames import FloatImage
 from defocus_ds.store import atomic_path
+from defocus_ds.wording import INSTALL_EXPORT
 from defocus_ds_train.checkpoint import load_model, save_model, weights_record
 from defocus_ds_train.export_graph import INPUT, METADATA, OUTPUT, build_graph
 from defocus_ds_train.restore_network import receptive_radius
@@ -158,6 +159,5 @@ def _require(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"{' and '.join(missing)} not installed; ONNX needs the extra: "
-            "pip install 'defocus-ds[export]'."
+            f"{' and '.join(missing)} not installed; ONNX needs the extra: {INSTALL_EXPORT}"
         )

@@ -15,6 +15,7 @@ from defocus_ds.dataset.export.record import (
     ExportedStream,
     ExportedTar,
     ExportRecord,
+    read_record,
 )
 from defocus_ds.dataset.export.source import StoredCrop, Stream, open_streams
 from defocus_ds.dataset.export.target import Target, refuse_foreign
@@ -60,22 +61,25 @@ def export(
     *,
     to: str,
     levels: Sequence[str] | None = None,
+    replace: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write the crops of a dataset in another layout; every crop is checked on the way.
 
     The PNG bytes are those of the shards.  The same crops give the same bytes.  ``out`` appears
-    when everything is written; an earlier export in its place is then replaced.
+    when everything is written; an earlier export of the same in its place is then replaced.
 
     Args:
         source: a built dataset, a release, or a ``crops`` folder.
         out: folder to make.
         to: "webdataset", "basicsr" or "dpdd".
         levels: which to export; None is all that have crops.
+        replace: also an export of another layout, source or levels.
         progress: called with (done, total, label).
 
     Raises:
-        InputError: no such format, or ``out`` holds something else or lies in the source.
+        InputError: no such format, or ``out`` lies in the source or holds something else, be it
+            another export.
         DatasetError: no crops, or a damaged shard; the text names shard and row.
     """
     if to not in FORMATS:
@@ -84,6 +88,8 @@ def export(
     _refuse_inside(folder, Path(source))
     refuse_foreign(folder)
     streams = open_streams(Path(source), levels)
+    if not replace:
+        _refuse_other(folder, to, streams)
     step = Steps(progress, sum(stream.count for stream in streams), every=_STEP)
     exported = []
     with replaced_folder(folder) as fresh, Target(fresh) as target:
@@ -126,6 +132,23 @@ class _Counted:
             self._stream.dataset_digest,
             tars,
         )
+
+
+def _refuse_other(out: Path, to: str, streams: Sequence[Stream]) -> None:
+    """Pass where there is no export, or one of this layout, of these levels, from these images."""
+    if not (out / EXPORT_NAME).is_file():
+        return
+    there = read_record(out)
+    old, new = ({(s.level, s.dataset_digest) for s in each} for each in (there.streams, streams))
+    if (there.to, old) == (to, new):
+        return
+    levels = ", ".join(dict.fromkeys(stream.level for stream in there.streams))
+    wanted = ", ".join(dict.fromkeys(stream.level for stream in streams))
+    other = "" if there.to != to or levels != wanted else ", of another dataset or build"
+    raise InputError(
+        f"{out}: holds a {there.to} export of {levels}{other}; this one is {to}, of {wanted}. "
+        "Choose another -o, or give --replace to let it go."
+    )
 
 
 def _refuse_inside(out: Path, source: Path) -> None:

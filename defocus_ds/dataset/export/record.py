@@ -123,7 +123,7 @@ def refuse_export(folder: Path) -> None:
                 else "its PNG files are for other training code"
             )
             raise DatasetError(
-                f"{root}: an export to {to}: {reader}. Crops are loaded from the dataset, release "
+                f"{root}: this is an export to {to} ({EXPORT_NAME}): {reader}. Crops are loaded from the dataset, release "
                 "or import that it was made of."
             )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from defocus_ds.dataset.kinds import refuse_other_folder
 from defocus_ds.dataset.loaders import decode_crop
 from defocus_ds.dataset.shards import (
     CROP_SCHEMA,
@@ -14,7 +15,6 @@ from defocus_ds.dataset.shards import (
     find_shards,
     has_crops,
     level_folder,
-    refuse_other_folder,
     shard_files,
 )
 from defocus_ds.dataset.stale import refuse_stale

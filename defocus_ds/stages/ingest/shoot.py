@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defocus_ds.config import LimitsConfig
+from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.errors import ShootError, StageFailed
 from defocus_ds.frames import Complaint, Shoot
 from defocus_ds.stages.decoding import Decoder
@@ -64,7 +65,7 @@ def scan(root: Path | str, *, confirm: bool = True, progress: Progress | None = 
         scene with an "error" complaint is in no bracket.
 
     Raises:
-        ShootError: the folder does not exist, is not a folder, or is a dataset.
+        ShootError: the folder does not exist, is not a folder, or is a dataset or release.
     """
     return survey(root, confirm=confirm, progress=progress).shoot
 
@@ -87,12 +88,8 @@ def survey(
 
 
 def _refuse_dataset(root: Path) -> None:
-    whole = (root / "dataset.json").is_file() and (root / "scenes.parquet").is_file()
-    if whole or (root / "receipts" / "shoot.json").is_file():
-        raise ShootError(
-            f"{root}: this is a dataset that build made, not a shoot. Name the folder that holds "
-            "the captures."
-        )
+    if found := what_it_is(root):
+        raise ShootError(f"{root}: {found}; not a shoot. Name the folder that holds the captures.")
 
 
 def _survey(

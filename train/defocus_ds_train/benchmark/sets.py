@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.dataset.kinds import refuse_other_folder
 from defocus_ds.dataset.loaders import load_crops
 from defocus_ds.dataset.pixels import pixels_sha256
 from defocus_ds.dataset.released import cut_released
 from defocus_ds.dataset.released_manifest import LEVEL, read_released, released_names
+from defocus_ds.dataset.shards import has_crops
 from defocus_ds.errors import DatasetError, InputError
 from defocus_ds.frames import Crop, UInt8Image
 from defocus_ds.measure.luma import luma_of_file
@@ -143,7 +145,7 @@ def dataset_set(
     """The crops of a built dataset, a release, or a released split that was built.
 
     Args:
-        root: holds ``crops/<level>``.
+        root: holds ``crops/<level>``, or is ``crops``.
         level: None takes the only one.
         split: "train", "val" or "test".
         blur: where it is known; that of a released split always is.
@@ -152,8 +154,10 @@ def dataset_set(
         DatasetError: no crops, or those of several levels and none was chosen.
     """
     if level is None:
-        folder = root / "crops"
-        there = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        folder = root / "crops" if (root / "crops").is_dir() else root
+        there = sorted(p.name for p in folder.iterdir() if has_crops(p)) if folder.is_dir() else []
+        if not there:
+            refuse_other_folder(root)
         if len(there) != 1:
             raise DatasetError(
                 f"{root}: crops of {' and '.join(there) or 'no level'}; "

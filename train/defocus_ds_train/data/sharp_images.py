@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.dataset.manifest import enclosing_dataset
 from defocus_ds.dataset.released_images import released_test_split
 from defocus_ds.dataset.released_manifest import released_test_images
@@ -56,7 +57,8 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
         seed: of the order.
 
     Raises:
-        DatasetError: no such folder, a built dataset, or no usable image; the reasons are named.
+        DatasetError: no such folder, a dataset, release or export, or no usable image; the
+            reasons are named.
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder; the recipe needs a folder of sharp images.")
@@ -65,6 +67,8 @@ def find_images(root: Path, *, size: int, seed: int) -> ImageList:
             f"{built}: a built dataset, with blurred images and scenes of every split. Train on "
             "its pairs with real-l1, or give a folder of sharp images."
         )
+    if found := what_it_is(root):
+        raise DatasetError(f"{root}: {found}. The recipe needs a folder of sharp images.")
     rejected: dict[str, str] = {}
     tests: dict[str, str] = {}
     names = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.dataset.kinds import folder_kind
 from defocus_ds.dataset.split import hash_fraction
 from defocus_ds.errors import DatasetError
 from defocus_ds_train.data.cache import CropCache, Progress, default_cache
@@ -119,6 +120,11 @@ def _pairs(recipe: Recipe, path: Path, folder: Path, progress: Progress | None) 
             f"validation: no val split, so {len(held)} of {len(train.scenes)} training scenes "
             f"({len(chosen)} crops) are held out."
         ]
+    if folder_kind(path.parent if path.name == "crops" else path) == "built dataset":
+        notes.append(
+            "splits: those that crop gave by the scenes' names; a release decides its own, with "
+            "near-duplicates together, so do not test on one what is trained here."
+        )
     wanted = recipe.crops or len(everything)
     if len(everything) < wanted:
         notes.append(f"training: {len(everything)} crops, the recipe names {wanted}.")
