@@ -123,8 +123,8 @@ def refuse_export(folder: Path) -> None:
                 else "its PNG files are for other training code"
             )
             raise DatasetError(
-                f"{root}: this is an export to {to} ({EXPORT_NAME}): {reader}. Crops are loaded from the dataset, release "
-                "or import that it was made of."
+                f"{root}: this is an export to {to} ({EXPORT_NAME}): {reader}. Crops "
+                "are loaded from the dataset, release or import that it was made of."
             )
 
 
