@@ -20,8 +20,9 @@ import defocus_ds
 from defocus_ds.dataset.folders import only_writer
 from defocus_ds.dataset.release import release
 from defocus_ds.dataset.release_facts import About
-from defocus_ds.errors import DatasetError, InputError
+from defocus_ds.errors import DatasetError, InputError, NotWritten
 from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
+from defocus_ds.pipeline.pool import StageEvent
 from defocus_ds.stages.ingest import survey
 from defocus_ds.store import atomic_path, read_receipt, write_bytes
 
@@ -171,6 +172,31 @@ def test_disk_that_is_really_full(shoot: Path, whole: Path, small_disk: Path) ->
     ballast.unlink()
     assert defocus_ds.build(shoot, dataset, config=QUICK, jobs=1).clean
     assert contents(dataset) == contents(whole)
+
+
+def test_a_full_disk_is_not_tried_with_every_scene(
+    shoot: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    more = Path(shutil.copytree(shoot, tmp_path / "more"))
+    lines = (shoot / "shoot.csv").read_text()
+    for number in (3, 4):
+        shutil.copytree(shoot / "scene02", more / f"scene{number:02}")
+        lines += "".join(
+            line.replace("scene02", f"scene{number:02}") + "\n"
+            for line in lines.splitlines()
+            if "scene02" in line
+        )
+    (more / "shoot.csv").write_text(lines)
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 100_000))
+    events: list[StageEvent] = []
+    with pytest.raises(NotWritten, match="stopped: 3 scenes could not be .*; scene03: ") as why:
+        defocus_ds.build(more, small_disk / "dataset", config=QUICK, jobs=1, on_event=events.append)
+    assert str(why.value).endswith("Make room or give permission, then run the same command again.")
+    assert [event.scene for event in events if event.error] == ["scene01", "scene02", "scene03"]
+    assert not strays(small_disk / "dataset")
+    elsewhere = shutil.copytree(small_disk / "dataset", tmp_path / "dataset")
+    report = defocus_ds.build(more, elsewhere, config=QUICK, jobs=1)
+    assert (len(report.scenes), report.failed) == (4, ())
 
 
 def test_permission_lost_at_the_end(shoot: Path, whole: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,28 +11,30 @@ from typing import Any
 from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.folders import only_writer, remove_strays
 from defocus_ds.dataset.stale import stale_levels
-from defocus_ds.errors import DatasetError, InputError, ShootError
-from defocus_ds.frames import Bracket, Complaint, Level, Pair, Shoot
+from defocus_ds.errors import DatasetError, NotWritten
+from defocus_ds.frames import Bracket, Complaint, Level, Pair
 from defocus_ds.pipeline.assemble import assemble
 from defocus_ds.pipeline.claim import changed_options, check_place, refuse_to_lose
 from defocus_ds.pipeline.journal import (
     Journal,
     clear_failure,
     failure_basis,
-    listing_digest,
     read_failure,
     read_journal,
     write_failure,
     write_journal,
 )
+from defocus_ds.pipeline.look import apply_skips, look
 from defocus_ds.pipeline.place import choose_place
 from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.pipeline.pool import StageEvent
 from defocus_ds.pipeline.scene import StageTask
 from defocus_ds.store import read_receipt
-from defocus_ds.wording import command_line, first_names
+from defocus_ds.wording import command_line
 
 __all__ = ["BuildReport", "build"]
+
+_MOST_UNWRITTEN = 3  # scenes with none finished between: the disk is full for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def build(
         InputError: an unknown name in ``skip``, nonsense in ``preset``, a scheduler that is not
             reached.
         ClusterFailed: the scheduler is gone, or no worker of it is fit.
+        NotWritten: no room or no permission, for three scenes with none finished between them,
+            or for the tables.
         DatasetError: another build is running on the folder, it is something else's, or it holds
             scenes that the shoot lacks or that were built with other options.
     """
@@ -109,8 +112,8 @@ def build(
     config = _options(dataset, preset, config, replace_scenes)
     check_place(shoot, dataset)
     place = choose_place(config.limits, jobs=jobs, scheduler=scheduler, on_notice=on_notice)
-    found, listing = _look(shoot, dataset, config, on_scan)
-    brackets, skipped = _apply_skips(found.brackets, skip)
+    found, listing = look(shoot, dataset, config, on_scan)
+    brackets, skipped = apply_skips(found.brackets, skip)
     left_out = tuple((c.where, c.message) for c in found.errors)
     dataset.mkdir(parents=True, exist_ok=True)
     with only_writer(dataset, sweep=True):
@@ -189,6 +192,7 @@ class _Run:
         self.brackets, self.place, self.on_event = brackets, place, on_event
         self.failures: dict[str, str] = {}
         self.done = 0
+        self.unwritten = 0  # scenes since one was finished
 
     def recall_failures(self) -> None:
         """Scenes that failed before and would fail again: nothing about them has changed."""
@@ -238,8 +242,14 @@ class _Run:
             self.done += 1
             if event.stage == STAGES[self.config.preset][-1]:
                 clear_failure(self.dataset, event.scene)
+                self.unwritten = 0
         if self.on_event:
             self.on_event(event)
+        self.unwritten += not event.lasting
+        if self.unwritten == _MOST_UNWRITTEN:
+            raise NotWritten(
+                f"stopped: {self.unwritten} scenes could not be written; {event.error}"
+            )
 
     def _remember(self, event: StageEvent) -> None:
         """What would fail again is not tried again; what only lacked room is."""
@@ -250,57 +260,9 @@ class _Run:
         write_failure(self.dataset, event.scene, stage=event.stage, error=event.error, basis=basis)
 
 
-def _look(
-    shoot: Path,
-    dataset: Path,
-    config: BuildConfig,
-    on_scan: Callable[[str, int, int], None] | None,
-) -> tuple[Shoot, str]:
-    """Scan the shoot; roles that were confirmed on the very same files are not confirmed again."""
-    from defocus_ds.stages.ingest import survey
-
-    listing = listing_digest(shoot)
-    known = ""
-    with suppress(DatasetError):
-        known = read_journal(dataset).listing
-    found = survey(shoot, confirm=known != listing, limits=config.limits, progress=on_scan).shoot
-    if known == listing:  # the same files had nothing to complain of
-        found = replace(found, complaints=())
-    if not found.brackets:
-        said = [str(c).removeprefix(f"{shoot}: ").rstrip(".") for c in found.complaints]
-        reasons = first_names(said, most=1) or "no captures found"
-        raise ShootError(
-            f"{shoot}: no usable scene ({reasons}). See: {command_line('scan', shoot)}"
-        )
-    return found, "" if found.complaints else listing
-
-
 def _only_touched(plan: ScenePlan) -> bool:
     """Captures whose names or times changed; after hashing, nothing may be left to do."""
     return plan.todo[:1] == ("ingest",) and "changed" in plan.why
-
-
-def _apply_skips(
-    brackets: Sequence[Bracket], skip: Sequence[str]
-) -> tuple[list[Bracket], dict[tuple[str, Level], str]]:
-    """The brackets to build and, for every capture left out, the option that did it."""
-    names = {b.scene for b in brackets} | {str(p) for b in brackets for p in b.pairs}
-    for name in skip:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"--skip {name}: no such scene or pair in the shoot.{hint}")
-    kept: list[Bracket] = []
-    skipped: dict[tuple[str, Level], str] = {}
-    for bracket in brackets:
-        out = {p.level for p in bracket.pairs if {bracket.scene, str(p)} & set(skip)}
-        skipped |= {(bracket.scene, level): f"--skip {bracket.scene}/{level}" for level in out}
-        if len(out) < len(bracket.pairs):
-            rest = tuple(c for c in bracket if c.level not in out)
-            kept.append(replace(bracket, captures=rest))
-        else:
-            skipped[(bracket.scene, Level.SHARP)] = f"--skip {bracket.scene}"
-    return kept, skipped
 
 
 def _report(
