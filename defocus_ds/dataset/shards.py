@@ -258,8 +258,6 @@ def level_folder(root: Path, level: str) -> Path:
     """
     from defocus_ds.dataset.export.record import refuse_export  # which reads shards
 
-    if not has_crops(root):
-        refuse_export(root)
     parents = (root / "crops", root)
     for parent in parents:
         if has_crops(parent / level):
@@ -267,6 +265,8 @@ def level_folder(root: Path, level: str) -> Path:
     names = {file.parent.name for parent in parents for file in parent.glob("*/*-of-*.parquet")}
     there = ", ".join(dict.fromkeys(n for n in (*BLURRED_LEVELS, *sorted(names)) if n in names))
     if not there:
+        if not has_crops(root):
+            refuse_export(root)
         refuse_other_folder(root)
     dataset = root.parent if root.name == "crops" else root
     if level not in BLURRED_LEVELS:

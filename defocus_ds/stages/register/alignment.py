@@ -226,18 +226,22 @@ def _grid_from(record: Mapping[str, Any]) -> ResidualGrid:
     x, y = np.meshgrid(columns, rows)
     dx, dy, radius, unexplained = (np.full(x.shape, np.nan) for _ in range(4))
     confidence = np.zeros(x.shape)
-    for cx, cy, sx, sy, sure in record["residual_grid"]:
-        cell = _cell(columns, rows, cx, cy)
-        dx[cell], dy[cell], confidence[cell] = sx, sy, sure
-    for cx, cy, r, _ in record["radius_grid"]:
-        radius[_cell(columns, rows, cx, cy)] = r
-    for cx, cy, share in record.get("unexplained_grid", ()):  # absent before it was recorded
-        unexplained[_cell(columns, rows, cx, cy)] = share
+    sure = np.zeros(x.shape)  # of the radii: not kept
+    for found, planes in (
+        (record["residual_grid"], (dx, dy, confidence)),
+        (record["radius_grid"], (radius, sure)),
+        (record.get("unexplained_grid", ()), (unexplained,)),  # absent before it was recorded
+    ):
+        table = np.asarray(found, np.float64).reshape(-1, 2 + len(planes))
+        at = _nearest(rows, table[:, 1]), _nearest(columns, table[:, 0])
+        for plane, values in zip(planes, table.T[2:], strict=True):
+            plane[at] = values
     return ResidualGrid(x, y, dx, dy, radius, confidence, unexplained)
 
 
-def _cell(columns: list[float], rows: list[float], x: float, y: float) -> tuple[int, int]:
-    return (
-        int(np.argmin(np.abs(np.asarray(rows) - y))),
-        int(np.argmin(np.abs(np.asarray(columns) - x))),
-    )
+def _nearest(centres: list[float], places: Points) -> npt.NDArray[np.intp]:
+    """Index of the nearest of these rising centres."""
+    if not centres and len(places):
+        raise ValueError("cells without rows or columns")
+    between = np.convolve(centres, (0.5, 0.5), "valid") if len(centres) > 1 else np.empty(0)
+    return np.searchsorted(between, places)

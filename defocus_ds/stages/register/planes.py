@@ -101,7 +101,7 @@ def pyramid(image: npt.NDArray[Any], transfer: Transfer) -> Pyramid:
     """
     import cv2
 
-    plane = np.ascontiguousarray(image[..., 1] if image.ndim == 3 else image)
+    plane = _green(image)
     top = 255 * _CLIPPED if plane.dtype == np.uint8 else _CLIPPED
     linear = to_linear(plane, transfer)
     clipped = (plane >= top).astype(np.float32)
@@ -118,6 +118,11 @@ def pyramid(image: npt.NDArray[Any], transfer: Transfer) -> Pyramid:
         )
         levels.append(Octave(levels[-1].factor * 2, linear, clipped))
     return Pyramid((plane.shape[1], plane.shape[0]), tuple(levels), transfer)
+
+
+def _green(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The green plane, or the only one, contiguous."""
+    return np.ascontiguousarray(image[..., 1] if image.ndim == 3 else image)
 
 
 def _check_image(name: str, image: npt.NDArray[Any]) -> None:
@@ -137,7 +142,7 @@ def _check_image(name: str, image: npt.NDArray[Any]) -> None:
             f"register: the {name} image is {width}x{height}; "
             f"need at least {MIN_SIDE_PX} px on each side."
         )
-    plane = image[..., 1] if image.ndim == 3 else image
+    plane = _green(image)
     low, high = float(plane.min()), float(plane.max())
     if floating and not (np.isfinite(low) and np.isfinite(high) and low >= -0.01 and high <= 1.01):
         raise InputError(

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
-_LOSS_PIXELS = 60_000
+_LOSS_PIXELS = 30_000
 _BANDS, _BAND_ROWS = 12, 16  # of a level that are compared: blurring all of it would be wasted
 _LEAST_GAIN = 1.25  # less is what averaging noise brings: it says nothing of the roles
 
