@@ -21,6 +21,7 @@ from defocus_ds.dataset.checksums import read_sums
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.export.record import read_record
 from defocus_ds.dataset.frozen import read_splits, splits_csv
+from defocus_ds.dataset.held_out import HeldOut, decisions, read_held_out
 from defocus_ds.dataset.manifest import read_info, read_scenes
 from defocus_ds.dataset.pairs import built_pairs
 from defocus_ds.dataset.release_facts import About, release_facts
@@ -39,7 +40,7 @@ from defocus_ds.pipeline.journal import (
 )
 from defocus_ds.stages.colour.cube import cube_text, read_cube
 from defocus_ds.stages.ingest.shoot_csv import parse_shoot_csv
-from defocus_ds.store import Receipt, read_receipt, write_receipt
+from defocus_ds.store import Receipt, read_receipt, write_json, write_receipt
 
 Edits = tuple[tuple[str, float, bytes], ...]
 NESTED: Edits = (("hostile", 0.0, b"\x01" + bytes([9])),)  # a hundred thousand brackets
@@ -100,6 +101,7 @@ KINDS = [
     Kind("config", "build.toml", config),
     Kind("review", "review.csv", lambda path: read_review(path).decisions),
     Kind("splits", "splits.csv", lambda path: read_splits(path.parent)),
+    Kind("decisions", "first/decisions.json", lambda path: read_held_out(path.parent, {})),
     Kind("export", "export.json", lambda path: read_record(path.parent)),
     Kind("cube", "colour.cube", lambda path: read_cube(path).tobytes()),
 ]
@@ -125,6 +127,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "review.csv").write_text("scene,level,decision,note\nscene00,low,reject,ghost\n")
     (root / "splits.csv").write_text(
         splits_csv({"scene00": "train", "scene01": "test"}, {"scene00": "a", "scene01": "b"})
+    )
+    (root / "first").mkdir()
+    (root / "first/release.json").write_text("{}")
+    held_out = {"scene01": HeldOut("test", "0" * 64, "1" * 64)}
+    write_json(
+        root / "first/decisions.json",
+        decisions([], left_out={"scene02": "why"}, held_out=held_out),
     )
     stream = {"level": "low", "split": "train", "crops": 3, "rows_sha256": "0" * 64}
     stream |= {"dataset_digest": "0" * 64, "tars": [{"file": "a.tar", "crops": 3, "bytes": 9}]}

@@ -558,8 +558,10 @@ def test_a_release_without_its_decisions_is_not_gone_on_from(
 @pytest.mark.parametrize("record", [[], {"a": 1}, {"a": {}}, {"a": {"split": "train"}}])
 def test_a_damaged_record_of_what_is_held_out_is_named(tmp_path: Path, record: object) -> None:
     (tmp_path / "release.json").write_text("{}")
-    (tmp_path / "decisions.json").write_text(json.dumps({"held_out": record}))
-    with pytest.raises(DatasetError, match=r"decisions\.json: held_out is not what release writes"):
+    (tmp_path / "decisions.json").write_text(json.dumps({"left_out": {}, "held_out": record}))
+    with pytest.raises(
+        DatasetError, match=r"decisions\.json: held_out .*is not what"
+    ):
         read_held_out(tmp_path, {})
 
 

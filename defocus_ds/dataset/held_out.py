@@ -76,19 +76,23 @@ def decisions(
 
 
 def read_decisions(release: Path) -> dict[str, Any]:
-    """decisions.json of a release; empty for a folder with splits and no release.json.
+    """What `decisions` gave of a release, or nothing for a folder without release.json.
 
     Raises:
         DatasetError: missing in a release, damaged or too large.
     """
     if not (release / RELEASE_NAME).is_file():
-        return {}
+        return {"near_duplicates": [], "left_out": {}, "held_out": {}}
     path = release / DECISIONS_NAME
     if not path.is_file():
         raise DatasetError(
             f"{release}: no {DECISIONS_NAME}, which says what the release holds out. Copy it again."
         )
-    return read_object(path)
+    found = read_object(path)
+    for key in ("left_out", "held_out"):
+        if not isinstance(found.get(key), dict):
+            raise DatasetError(f"{path}: {key} is not what release writes.")
+    return found
 
 
 def read_held_out(release: Path, splits: Mapping[str, str]) -> dict[str, HeldOut]:
@@ -102,17 +106,18 @@ def read_held_out(release: Path, splits: Mapping[str, str]) -> dict[str, HeldOut
         DatasetError: its decisions.json is damaged.
     """
     found: dict[str, HeldOut] = {}
-    try:
-        for scene, record in read_decisions(release).get("held_out", {}).items():
+    for scene, record in read_decisions(release)["held_out"].items():
+        try:
             found[scene] = HeldOut(**record)
             if record["split"] not in ("val", "test") or not all(
                 isinstance(text, str) for text in record.values()
             ):
-                raise ValueError(f"{scene}: {str(record)[:80]}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(
-            f"{release / DECISIONS_NAME}: held_out is not what release writes ({error})."
-        ) from error
+                raise ValueError(str(record)[:80])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{release / DECISIONS_NAME}: held_out of {scene[:80]!r} is not what release "
+                f"writes ({error})."
+            ) from error
     for scene, split in splits.items():
         if split == "train":
             found.pop(scene, None)

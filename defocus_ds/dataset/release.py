@@ -234,7 +234,7 @@ def _returned(
     """Pairs to release that a review left out of the release before."""
     if previous is None:
         return []
-    out = read_decisions(previous).get("left_out", {})
+    out = read_decisions(previous)["left_out"]
     reviewed = {pair for pair, why in out.items() if str(why).startswith("review:")}
     return sorted(
         pair
