@@ -81,7 +81,7 @@ def main() -> None:
     timed("simulate", start)
     config = BuildConfig.from_preset(arguments.preset)
     start = time.perf_counter()
-    first = build(shoot, dataset, config=config, jobs=arguments.jobs, on_event=note)
+    first = build(shoot, dataset, config=config, jobs=arguments.jobs)
     timed("build", start)
     start = time.perf_counter()
     second = build(shoot, dataset, config=config, jobs=arguments.jobs)

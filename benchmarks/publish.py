@@ -79,7 +79,7 @@ def run(out: Path, size: tuple[int, int], step: Step) -> None:
     """Every step; ``step`` is told what was looked at and whether it is as it should be."""
     shoot, dataset, released = out / "shoot", out / "dataset", out / "release"
     make_shoot(out, shoot, size)
-    built = defocus_ds.build(shoot, dataset, jobs=os.cpu_count() or 1, on_event=note)
+    built = defocus_ds.build(shoot, dataset, jobs=os.cpu_count() or 1)
     step("every scene was built", not built.failed)
     rows = {(row["scene"], row["level"]): row for row in read_scenes(dataset / "scenes.parquet")}
     rejected = {place for place, row in rows.items() if row["verdict"] != "keep"}
