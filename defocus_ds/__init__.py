@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from defocus_ds.dataset.verify import verify
     from defocus_ds.measure.sharpness import sharpness_q
     from defocus_ds.pipeline import build, status
+    from defocus_ds.pipeline.pair import load_pair
     from defocus_ds.stages.colour import match_colour
     from defocus_ds.stages.ingest import scan
     from defocus_ds.stages.register import register
@@ -25,6 +26,7 @@ __all__ = [
     "build",
     "crop",
     "load_crops",
+    "load_pair",
     "match_colour",
     "register",
     "scan",
@@ -39,6 +41,7 @@ _HOMES = {
     "build": "defocus_ds.pipeline",
     "crop": "defocus_ds.dataset.crop",
     "load_crops": "defocus_ds.dataset.loaders",
+    "load_pair": "defocus_ds.pipeline.pair",
     "match_colour": "defocus_ds.stages.colour",
     "register": "defocus_ds.stages.register",
     "scan": "defocus_ds.stages.ingest",

@@ -23,12 +23,12 @@ def require_array(image: Any, where: str, *, takes: str) -> None:
     >>> require_array("a.png", "sharpness_q: luma", takes="(H, W) uint8")
     Traceback (most recent call last):
     TypeError: sharpness_q: luma is of type str; give a NumPy array, (H, W) uint8. \
-Files: defocus_ds.pipeline.pair.load_pair(sharp, blurred) develops two captures, \
+Files: defocus_ds.load_pair(sharp, blurred) develops two captures, \
 numpy.asarray(PIL.Image.open(name)) reads an 8-bit image.
     """
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f"{where} is of type {type(image).__name__}; give a NumPy array, {takes}. Files: "
-            "defocus_ds.pipeline.pair.load_pair(sharp, blurred) develops two captures, "
+            "defocus_ds.load_pair(sharp, blurred) develops two captures, "
             "numpy.asarray(PIL.Image.open(name)) reads an 8-bit image."
         )

@@ -22,6 +22,7 @@ from defocus_ds.dataset.checksums import read_sums
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.pixels import pixels_sha256
 from defocus_ds.dataset.plan import _by_scene
+from defocus_ds.dataset.stale import crop_again
 from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import ConfigError, DatasetError, TooFewCrops
 from defocus_ds.frames import Level
@@ -442,6 +443,37 @@ def test_crops_that_stay_when_a_review_leaves_no_pair_are_said(
     shutil.rmtree(folder)
     crop(dataset, level="medium")
     assert verify(dataset).clean
+
+
+def test_a_review_that_is_not_given_again_is_said(dataset: Path, tmp_path: Path) -> None:
+    review = tmp_path / "review.csv"
+    review.write_text("scene,level,decision\nscene00,low,reject\n")
+    assert not any("obeyed" in n for n in crop(dataset, level="low", review=review).notes)
+    assert crop_again(dataset, "low").endswith("--level low --review review.csv")
+    notes = crop(dataset, level="low").notes
+    assert any("low crops before these obeyed a review" in note for note in notes)
+    assert crop_again(dataset, "low").endswith("--level low")
+    assert not any("obeyed a review" in note for note in crop(dataset, level="low").notes)
+
+
+def test_levels_cut_with_other_seeds_are_said(dataset: Path) -> None:
+    crop(dataset, level="medium")
+    moved = next(
+        notes
+        for seed in range(1, 20)
+        if (notes := [n for n in crop(dataset, level="low", seed=seed).notes if "split" in n])
+    )
+    assert moved[-1].startswith("in the medium crops scene0")
+    assert "Cut them with the same --seed" in moved[-1]
+
+
+def test_a_test_scene_that_a_review_left_out_is_named(dataset: Path, tmp_path: Path) -> None:
+    crop(dataset, level="low")
+    (held,) = {row["scene"] for row in rows_of(dataset) if row["split"] == "test"}
+    review = tmp_path / "review.csv"
+    review.write_text(f"scene,level,decision\n{held},low,reject\n")
+    notes = crop(dataset, level="low", review=review).notes
+    assert f"no low crop is in test: {held}, of test, left out at this level." in notes
 
 
 def test_progress_counts_every_pair_twice(dataset: Path) -> None:

@@ -379,6 +379,19 @@ def test_an_export_of_another_kind_is_kept_until_it_may_go(tmp_path: Path) -> No
     assert files_of(out) != before
 
 
+def test_other_crops_of_the_same_images_do_not_replace_an_export(tmp_path: Path) -> None:
+    root, out = make_dataset(tmp_path / "dataset", scenes=3), tmp_path / "out"
+    crop(root, level="low", size=64)
+    export(root, out, to="dpdd")
+    before = files_of(out)
+    crop(root, level="low", size=64, seed=1)
+    with pytest.raises(InputError, match=r"out: holds an export of other crops, or of these in"):
+        export(root, out, to="dpdd")
+    assert files_of(out) == before
+    export(root, out, to="dpdd", replace=True)
+    assert files_of(out) != before
+
+
 def test_a_failed_export_keeps_the_earlier_one(cropped: Path, copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(cropped, out, to="webdataset")

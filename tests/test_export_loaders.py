@@ -260,7 +260,7 @@ def test_both_ways_give_the_same_batches(exported: Path, crops: Crops) -> None:
 def test_absent_levels_and_splits_are_said(exported: Path, cropped: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no crops of low val; there: low train, low test"):
         as_webdataset(exported, level="low", split="val")
-    with pytest.raises(DatasetError, match="is not an export"):
+    with pytest.raises(DatasetError, match="so not an export; this is a built dataset"):
         as_webdataset(cropped, level="low", split="train")
     export(cropped, tmp_path / "out", to="dpdd")
     with pytest.raises(DatasetError, match="an export to dpdd; .* --to webdataset"):

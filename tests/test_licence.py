@@ -115,6 +115,16 @@ def test_card_citation_and_croissant_say_the_same(cropped: Path, tmp_path: Path)
     assert (facts["licence"], facts["licence_url"]) == ("ODbL-1.0", url)
 
 
+def test_an_identifier_that_citations_do_not_know_is_cited_by_its_page(
+    cropped: Path, tmp_path: Path
+) -> None:
+    release(cropped, tmp_path / "out", about=About("x", "cdla-permissive-2.0", ("a",)))
+    header, citation, url = said(tmp_path / "out")
+    assert header["license"] == "cdla-permissive-2.0"
+    assert "license" not in citation
+    assert citation["license-url"] == url == "https://spdx.org/licenses/CDLA-Permissive-2.0.html"
+
+
 def test_a_licence_of_ones_own_has_a_name_and_a_link(cropped: Path, tmp_path: Path) -> None:
     out, terms = tmp_path / "out", "https://example.org/terms"
     arguments = ["release", str(cropped), "-o", str(out), "--author", "a", "--licence", "Our Terms"]

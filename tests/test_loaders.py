@@ -168,6 +168,15 @@ def test_an_export_is_called_that_and_its_reader_named(
             load_crops(root, level="low", split="train")
 
 
+def test_a_stray_export_record_hides_no_crops(cropped: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(cropped, tmp_path / "dataset"))
+    for place in (tmp_path, root):
+        (place / "export.json").write_text('{"out": "tars"}')
+    assert len(load_crops(root, level="low", split="train")) > 0
+    with pytest.raises(DatasetError, match="level 'low/../low': a level is one of"):
+        load_crops(root, level="low/../low", split="train")
+
+
 def test_a_folder_of_one_level_names_the_one_above(cropped: Path, tmp_path: Path) -> None:
     shutil.copytree(cropped / "crops/low", tmp_path / "set/crops/low")
     shutil.copytree(cropped / "crops/low", tmp_path / "bare/low")

@@ -486,6 +486,7 @@ def test_command_prints_what_was_released(cropped: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(cli, [*arguments, "--author", "Doe, Jane", "--test-share", "0.3"])
     assert done.exit_code == 0, done.output
     assert "6 scenes (" in done.stdout
+    assert "cited as a group" not in done.stderr
     assert "near-duplicates, in one split: scene02 and scene05" in done.stdout
     assert CliRunner().invoke(cli, arguments).exit_code == 2  # no author
     again = CliRunner().invoke(cli, [*arguments, "--author", "x", "--json"])
@@ -559,9 +560,7 @@ def test_a_release_without_its_decisions_is_not_gone_on_from(
 def test_a_damaged_record_of_what_is_held_out_is_named(tmp_path: Path, record: object) -> None:
     (tmp_path / "release.json").write_text("{}")
     (tmp_path / "decisions.json").write_text(json.dumps({"left_out": {}, "held_out": record}))
-    with pytest.raises(
-        DatasetError, match=r"decisions\.json: held_out .*is not what"
-    ):
+    with pytest.raises(DatasetError, match=r"decisions\.json: held_out .*is not what"):
         read_held_out(tmp_path, {})
 
 

@@ -180,8 +180,8 @@ def test_crops_of_a_web_server(dataset: Path) -> None:
     ("options", "reason"),
     [
         ({"broken": ".parquet"}, "the server answers 503 Service Unavailable"),
-        ({"ranges": False}, r"its server sends no parts of files .*`wget -r -np`"),
-        ({"deaf": True}, r"its server sends no parts of files .*`wget -r -np`"),
+        ({"ranges": False}, r"its server sends no parts of files .*`wget -r -np -R"),
+        ({"deaf": True}, r"its server sends no parts of files .*`wget -r -np -R"),
     ],
 )
 def test_a_server_that_fails_names_the_shard_once(

@@ -43,7 +43,10 @@ _SHOWN = 20
     "--per-image", type=int, metavar="N", help="sharp: random crops of an image [default: 64]."
 )
 @click.option(
-    "--images", type=int, metavar="N", help="sharp: only N images, chosen by hash [default: all]."
+    "--images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="sharp: only N images, chosen by hash [default: all].",
 )
 @click.option(
     "--level",

@@ -123,6 +123,12 @@ def command(
             seed=seed,
             progress=progress,
         )
+    for author in authors:
+        if " " in author and "," not in author:
+            click.echo(
+                f"note: {author!r} is cited as a group; a person is written Family, Given.",
+                err=True,
+            )
     if as_json:
         echo_json({**dataclasses.asdict(report), "folder": str(report.folder)})
     else:

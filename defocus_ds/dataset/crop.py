@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from defocus_ds.config import BuildConfig, TileConfig, config_from_dict
 from defocus_ds.dataset.checksums import SUMS_NAME, read_sums, write_sums
+from defocus_ds.dataset.crop_splits import other_splits, scene_splits, without_test
 from defocus_ds.dataset.cut import cut_crop
 from defocus_ds.dataset.folders import only_writer, replaced_folder
 from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
-from defocus_ds.dataset.pairs import LeftOut, built_pairs, image_hashes, kept_scenes
+from defocus_ds.dataset.pairs import LeftOut, built_pairs, image_hashes
 from defocus_ds.dataset.plan import CropPlan, PlannedPair, plan_from_images, plan_from_manifest
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import (
@@ -30,8 +31,7 @@ from defocus_ds.dataset.shards import (
     manifest_metadata,
     manifest_writer,
 )
-from defocus_ds.dataset.split import Splits, assign_splits
-from defocus_ds.dataset.stale import valid_rejections
+from defocus_ds.dataset.stale import obeyed_review, valid_rejections
 from defocus_ds.dataset.steps import Progress, Steps
 from defocus_ds.dataset.tables import table_writer, with_metadata
 from defocus_ds.errors import DatasetError
@@ -125,6 +125,11 @@ def crop(
                 f"{root}: no {level} pair to crop: {reasons or 'no scenes'}.{_still_there(folder)}"
             )
         notes: list[str] = []
+        if decided is None and obeyed_review(folder):
+            notes.append(
+                f"the {level} crops before these obeyed a review, which was not given now: pairs "
+                "that it rejected are back. Give it with --review to leave them out."
+            )
         if decided is not None and (overruled := decided.overruled(left_out)):
             notes.append(
                 f"accepted in {review}, but left out by build, and so left out here: "
@@ -143,7 +148,7 @@ def crop(
                 )
         else:
             tile = _tile_config(info, config, size, stride)
-            splits = _splits(rows, tile, seed, notes)
+            splits = scene_splits(rows, tile, seed=seed, notes=notes)
             step = Steps(progress, 2 * len(pairs))
             plan = plan_from_images(
                 pairs,
@@ -163,7 +168,8 @@ def crop(
                     "grid, without confidence. Build again to have maps."
                 )
             if tile.test_share > 0 and not plan.passed["test"]:
-                notes.append(f"no {level} crop is in test; more scenes give it some.")
+                notes.append(without_test(level, splits, pairs))
+            notes += other_splits(root, chosen, splits)
         with replaced_folder(folder) as fresh:
             _write(fresh, plan, step)
             if before is not None:
@@ -210,18 +216,6 @@ def _tile_config(
     if stride is not None:
         tile = dataclasses.replace(tile, stride=stride)
     return BuildConfig(tile=tile).tile
-
-
-def _splits(rows: list[dict[str, Any]], tile: TileConfig, seed: int, notes: list[str]) -> Splits:
-    """Splits of the scenes with a kept pair at any level: they must not depend on the level."""
-    scenes = kept_scenes(rows)
-    splits = assign_splits(scenes, seed=seed, test_share=tile.test_share, val_share=tile.val_share)
-    if splits.forced is not None:
-        notes.append(
-            f"no scene fell into test by its hash: {splits.forced} was made test. "
-            "This may change when scenes are added."
-        )
-    return splits
 
 
 def _write(folder: Path, plan: CropPlan, step: Callable[[str], None]) -> None:

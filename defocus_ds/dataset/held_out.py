@@ -86,7 +86,9 @@ def read_decisions(release: Path) -> dict[str, Any]:
     path = release / DECISIONS_NAME
     if not path.is_file():
         raise DatasetError(
-            f"{release}: no {DECISIONS_NAME}, which says what the release holds out. Copy it again."
+            f"{release}: no {DECISIONS_NAME}, which says what the release holds out. Copy it "
+            "again; of a release without one, made by an earlier version, name a folder with its "
+            "splits.csv alone."
         )
     found = read_object(path)
     for key in ("left_out", "held_out"):

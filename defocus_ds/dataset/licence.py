@@ -62,6 +62,11 @@ class Licence:
         return known if self.spdx else "other"
 
     @property
+    def citable(self) -> bool:
+        """Whether Citation File Format 1.2.0, whose list is SPDX's of May 2021, has the name."""
+        return self.hub not in ("other", "cdla-permissive-2.0")
+
+    @property
     def slug(self) -> str:
         """The name in small letters, digits, dots and dashes, as hubs want it beside "other"."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-") or "other"

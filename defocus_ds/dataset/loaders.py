@@ -196,6 +196,7 @@ class Crops:
 
 def _stated_rows(folder: Path, split: str) -> int | None:
     """Crops of a level and split that the release around its folder states; None without one."""
+    folder = folder.resolve()
     path = folder.parent.parent / RELEASE_NAME
     if folder.parent.name != "crops" or not path.is_file():
         return None

@@ -31,9 +31,8 @@ def citation(facts: Mapping[str, Any]) -> str:
         "type: dataset",
         f"title: {_quoted(facts['name'])}",
         f"version: {_quoted(facts['version'])}",
-        # the key for an SPDX identifier takes nothing else
         f"license: {_quoted(licence.name)}"
-        if licence.spdx
+        if licence.citable
         else f"license-url: {_quoted(licence.url)}",
         "authors:",
     ]

@@ -17,7 +17,7 @@ from defocus_ds.frames import known_px
 
 __all__ = ["RELEASE_FORMAT", "RELEASE_NAME", "About", "release_facts"]
 
-RELEASE_FORMAT = 1
+RELEASE_FORMAT = 2
 RELEASE_NAME = "release.json"
 _TEXT = 200
 

@@ -12,7 +12,7 @@ from defocus_ds.dataset.pairs import built_pairs, image_hashes
 from defocus_ds.dataset.release_shards import LevelCrops, add_row
 from defocus_ds.dataset.review import Review
 from defocus_ds.dataset.shards import MANIFEST_NAME, MANIFEST_SCHEMA, crop_record, has_crops
-from defocus_ds.dataset.stale import stale_levels
+from defocus_ds.dataset.stale import crop_again, stale_levels
 from defocus_ds.dataset.tables import read_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS
@@ -48,7 +48,7 @@ def level_crops(
         raise DatasetError(f"{root}: no crops of {', '.join(missing) or 'any level'}. Run {again}")
     old = stale_levels(root)
     if stale := [level.value for level in asked if level.value in old]:
-        again = command_line("crop", root, "--level", stale[0])
+        again = crop_again(root, stale[0])
         raise DatasetError(f"{root}: the {stale[0]} crops are of an earlier build. Run {again}")
     found: list[LevelCrops] = []
     left_out: dict[str, str] = {}

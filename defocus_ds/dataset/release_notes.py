@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from defocus_ds.dataset.frozen import FrozenSplits
+from defocus_ds.wording import first_names
 
 __all__ = ["growth_notes", "moved_notes", "share_notes"]
 
@@ -31,19 +32,19 @@ def growth_notes(
     if returned:
         yield (
             f"{len(returned)} of the pairs that a review left out of {previous} are released now: "
-            f"{_few(returned)}. Give --review again to leave them out."
+            f"{first_names(returned)}. Give --review again to leave them out."
         )
     gone = sorted(before.keys() - splits.by_scene.keys())
     if gone:
         yield (
             f"{len(gone)} scenes of {previous}, or held out before it, are not released again: "
-            f"{_few(gone)}."
+            f"{first_names(gone)}."
         )
     if unseen := [scene for scene in gone if before[scene] != "train" and scene not in sharp]:
         yield (
             f"{len(unseen)} of them were held out and have no image any more: their captures are "
             "known under any name, but other shots of the same place cannot be found and may be "
-            f"in train: {_few(unseen)}."
+            f"in train: {first_names(unseen)}."
         )
     if previous is not None:
         yield (
@@ -68,11 +69,11 @@ def moved_notes(
     if moved:
         why = "an earlier release decided" if grown else "release balances by crops"
         pairs = sum(scene in grouped for scene in moved)
+        together = f", and keeps near-duplicates ({pairs} of them) together" if pairs else ""
         yield (
             f"{len(moved)} of {len(now)} scenes have another split than in the dataset's own crops "
-            f"({_few([f'{s} {by_crop[s]} -> {now[s]}' for s in moved])}): {why}, and keeps "
-            f"near-duplicates ({pairs} of them) together. Train on the release, not on the "
-            "dataset, if you test on the release."
+            f"({first_names([f'{s} {by_crop[s]} -> {now[s]}' for s in moved])}): {why}"
+            f"{together}. Train on the release, not on the dataset, if you test on the release."
         )
 
 
@@ -104,14 +105,9 @@ def share_notes(
             without = f"no {level} crop is in {split}"
             if held:
                 have = "has" if len(held) == 1 else "have"
-                cause = (
-                    f"{without}: {_few(held)}, held out for every level, {have} no {level} crops."
-                )
+                named = f"{first_names(held)}, held out for every level"
+                cause = f"{without}: {named}, {have} no {level} crops."
                 other = f"Another --seed or --{split}-share may hold out others."
                 yield cause if shares is None else f"{cause} {other}"
             elif asked:
                 yield f"{without}; more scenes give it some."
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

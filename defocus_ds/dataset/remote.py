@@ -138,8 +138,9 @@ def _reason(error: BaseException) -> str | None:
         if _NO_RANGES.search(str(found)):
             return (
                 "its server sends no parts of files (byte ranges), and of Parquet files only parts "
-                "are read. Copy the whole folder first (`wget -r -np` and its URL) and name the "
-                "copy, or put it on a server that sends parts, as nginx and object stores do"
+                "are read. Copy the whole folder first (`wget -r -np -R 'index.html*'` and its "
+                "URL) and name the copy, or put it on a server that sends parts, as nginx and "
+                "object stores do"
             )
         if isinstance(found, OSError) and found.strerror:
             # aiohttp has words of its own for the numbers of the system

@@ -258,6 +258,8 @@ def level_folder(root: Path, level: str) -> Path:
     """
     from defocus_ds.dataset.export.record import refuse_export  # which reads shards
 
+    if Path(level).name != level:
+        raise DatasetError(f"level {level!r}: a level is one of {', '.join(BLURRED_LEVELS)}.")
     parents = (root / "crops", root)
     for parent in parents:
         if has_crops(parent / level):

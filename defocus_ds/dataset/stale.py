@@ -22,7 +22,14 @@ from defocus_ds.frames import BLURRED_LEVELS, Level
 from defocus_ds.store import sha256_file
 from defocus_ds.wording import command_line
 
-__all__ = ["earlier_build", "refuse_stale", "stale_levels", "valid_rejections"]
+__all__ = [
+    "crop_again",
+    "earlier_build",
+    "obeyed_review",
+    "refuse_stale",
+    "stale_levels",
+    "valid_rejections",
+]
 
 
 def stale_levels(dataset: Path, *, digest: str | None = None) -> list[str]:
@@ -56,6 +63,7 @@ def refuse_stale(folder: Path) -> None:
     Raises:
         DatasetError: names the way out.
     """
+    folder = folder.resolve()
     dataset = folder.parent.parent
     levels = [level for level in BLURRED_LEVELS if dataset / "crops" / level.value == folder]
     needed = (dataset / SCENES_NAME, dataset / INFO_NAME, folder / MANIFEST_NAME)
@@ -63,11 +71,34 @@ def refuse_stale(folder: Path) -> None:
         return
     # as stated: the table itself is large, and `verify` compares the two
     if not _is_current(dataset, levels[0], folder, read_object(needed[1]).get("digest")):
-        again = command_line("crop", dataset, "--level", levels[0])
         raise DatasetError(
             f"{folder}: cut from an earlier build than the one beside it, which may have rejected "
-            f"some of its pairs. Run {again}"
+            f"some of its pairs. Run {crop_again(dataset, levels[0])}"
         )
+
+
+def crop_again(dataset: Path, level: str, *, named: str | None = None) -> str:
+    """The command that cuts a level again, with the option of a review if its crops obeyed one.
+
+    Args:
+        dataset: whose crops they are.
+        level: "low", "medium" or "high".
+        named: what the command calls the dataset; None takes its path.
+    """
+    words = ["crop", named or dataset, "--level", level]
+    if obeyed_review(dataset / "crops" / level):
+        words += ["--review", "review.csv"]
+    return command_line(*words)
+
+
+def obeyed_review(folder: Path) -> bool:
+    """Whether the crops of a level's folder are known to have obeyed a review."""
+    path = folder / MANIFEST_NAME
+    try:
+        with open_table(path, MANIFEST_SCHEMA) as file:
+            return crop_record(path, file.schema_arrow.metadata).get("review") is not None
+    except DatasetError:
+        return False
 
 
 def earlier_build(

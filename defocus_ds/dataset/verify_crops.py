@@ -25,11 +25,10 @@ from defocus_ds.dataset.shards import (
     shard_counts,
 )
 from defocus_ds.dataset.split import SPLITS
-from defocus_ds.dataset.stale import earlier_build
+from defocus_ds.dataset.stale import crop_again, earlier_build
 from defocus_ds.dataset.tables import distinct, open_table, read_group, read_table
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, UInt8Image
-from defocus_ds.wording import command_line
 
 __all__ = ["CropChecker"]
 
@@ -126,7 +125,7 @@ class CropChecker:
                 name,
                 f"crops of the present build ({SCENES_NAME} {str(self._digest)[:12]}...)",
                 f"crops cut from an earlier build ({earlier[:12]}...)",
-                f"Run `{command_line('crop', self._root, '--level', folder.name)}`.",
+                f"Run `{crop_again(self._root, folder.name)}`.",
             )
             return True
         for kind in ("sharp", "blurred"):

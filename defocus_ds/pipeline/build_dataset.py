@@ -10,7 +10,7 @@ from typing import Any
 
 from defocus_ds.config import BuildConfig
 from defocus_ds.dataset.folders import only_writer, remove_strays
-from defocus_ds.dataset.stale import stale_levels
+from defocus_ds.dataset.stale import crop_again, stale_levels
 from defocus_ds.errors import DatasetError, NotWritten
 from defocus_ds.frames import Bracket, Complaint, Level, Pair
 from defocus_ds.pipeline.assemble import assemble
@@ -30,7 +30,6 @@ from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.pipeline.pool import StageEvent
 from defocus_ds.pipeline.scene import StageTask
 from defocus_ds.store import read_receipt
-from defocus_ds.wording import command_line
 
 __all__ = ["BuildReport", "build"]
 
@@ -150,7 +149,7 @@ def build(
         Complaint(
             "warning",
             f"crops/{level}",
-            f"cut from an earlier build. Run: {command_line('crop', dataset, '--level', level)}",
+            f"cut from an earlier build. Run: {crop_again(dataset, level)}",
         )
         for level in stale_levels(dataset)
     ]

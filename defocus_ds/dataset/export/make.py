@@ -97,6 +97,8 @@ def export(
             crops = _Counted(stream, step)
             tars = FORMATS[to](target, stream.level, stream.split, crops)
             exported.append(crops.record(tars))
+        if not replace:
+            _refuse_other_rows(folder, exported)
         versions = {"defocus-ds": defocus_ds.__version__}
         target.add(EXPORT_NAME, ExportRecord(to, tuple(exported), versions).as_json())
     counts: dict[str, dict[str, int]] = {}
@@ -149,6 +151,21 @@ def _refuse_other(out: Path, to: str, streams: Sequence[Stream]) -> None:
         f"{out}: holds a {there.to} export of {levels}{other}; this one is {to}, of {wanted}. "
         "Choose another -o, or give --replace to let it go."
     )
+
+
+def _refuse_other_rows(out: Path, exported: Sequence[ExportedStream]) -> None:
+    """Pass where there is no export, or one of the very same crops in the same splits."""
+    if not (out / EXPORT_NAME).is_file():
+        return
+    old, new = (
+        {(s.level, s.split, s.rows_sha256) for s in each}
+        for each in (read_record(out).streams, exported)
+    )
+    if old != new:
+        raise InputError(
+            f"{out}: holds an export of other crops, or of these in other splits, as of a release "
+            "or from before they were cut again. Choose another -o, or give --replace to let it go."
+        )
 
 
 def _refuse_inside(out: Path, source: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from defocus_ds.dataset.kinds import folder_kind, what_it_is
 from defocus_ds.errors import DatasetError
 
 __all__ = [
@@ -40,8 +41,8 @@ class ExportedStream:
     """One level and split of an export.
 
     Attributes:
-        rows_sha256: of the places and pixel hashes of its crops in order: the same for a dataset,
-            a release of it and their exports.
+        rows_sha256: of the places and pixel hashes of its crops in order: the same for a dataset
+            and its exports, and for a release with the same splits.
         dataset_digest: SHA-256 of the scenes.parquet or manifest that the crops were cut from,
             if the shards say it.
         tars: of a WebDataset export, in order; empty for the others.
@@ -78,7 +79,12 @@ def read_record(out: Path) -> ExportRecord:
     """
     path = out / EXPORT_NAME
     if not path.is_file():
-        raise DatasetError(f"{path}: missing; {out} is not an export.")
+        other = what_it_is(out, unknown="" if out.is_dir() else "it does not exist")
+        reason = f"{other}. " if other else ""
+        raise DatasetError(
+            f"{out}: no {EXPORT_NAME}, so not an export; {reason}Crops of a dataset, release or "
+            "import are read by `load_crops`, and exported by `defocus-ds export --to webdataset`."
+        )
     if (size := path.stat().st_size) > MAX_RECORD_BYTES:
         raise DatasetError(f"{path}: {size} bytes, limit {MAX_RECORD_BYTES}.")
     try:
@@ -115,7 +121,7 @@ def refuse_export(folder: Path) -> None:
         DatasetError: it is an export, or its record is damaged.
     """
     for root in (folder, folder.parent):
-        if (root / EXPORT_NAME).is_file():
+        if folder_kind(root) == "export":
             to = read_record(root).to
             reader = (
                 "`defocus_ds.as_webdataset` reads it"

@@ -59,15 +59,6 @@ class Pyramid:
     def coarsest(self) -> int:
         return self.levels[-1].factor
 
-    def rows(self, factor: int, low: int, high: int) -> Pyramid:
-        """Views of the rows ``low`` to ``high`` of a level and of what lies there in finer ones."""
-        levels = []
-        for octave in self.levels[: factor.bit_length()]:
-            ratio = factor // octave.factor
-            part = slice(low * ratio, high * ratio)
-            levels.append(Octave(octave.factor, octave.linear[part], octave.clipped[part]))
-        return Pyramid((self.size[0], (high - low) * factor), tuple(levels), self.transfer)
-
 
 def check_pair(sharp: npt.NDArray[Any], blurred: npt.NDArray[Any]) -> None:
     """Refuse what cannot be registered at all.

@@ -24,8 +24,7 @@ __all__ = [
 ]
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
-_LOSS_PIXELS = 30_000
-_BANDS, _BAND_ROWS = 12, 16  # of a level that are compared: blurring all of it would be wasted
+_LOSS_PIXELS = 60_000
 _LEAST_GAIN = 1.25  # less is what averaging noise brings: it says nothing of the roles
 
 
@@ -149,9 +148,9 @@ def _losses(
     border = max_radius_px(sharp.size) / 2
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, border)
     inside &= (sharp[factor].clipped < 0.02) & (clipped_there(blurred, warp, factor) < 0.5)
-    compared = _compared(inside.shape)
-    inside = inside.ravel()[compared]
-    index = compared[inside]
+    step = _step(inside.size)
+    inside = inside.ravel()[::step]
+    index = np.flatnonzero(inside) * step
     target = sampled.ravel()[index].astype(np.float64)
     if len(target) < 500:
         return []
@@ -172,40 +171,18 @@ def _losses(
     return losses
 
 
-def _compared(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Indices of the pixels of a level that are compared, some of those in its bands."""
-    rows = np.concatenate([np.arange(low, high) for low, high in _bands(shape[0])])
-    index = (rows[:, None] * shape[1] + np.arange(shape[1])).ravel()
-    return index[:: _step(index.size)]
-
-
-def _step(pixels: int) -> int:
-    """Every how manieth of these is compared."""
-    return -(-pixels // _LOSS_PIXELS)
-
-
-def _bands(height: int) -> list[tuple[int, int]]:
-    """(first row, row after the last) of even bands of a tall level; else all of it."""
-    if height < 2 * _BANDS * _BAND_ROWS:
-        return [(0, height)]
-    starts = np.linspace(0, height - _BAND_ROWS, _BANDS).astype(int)
-    return [(int(low), int(low) + _BAND_ROWS) for low in starts]
-
-
 def _blurred_once(sharp: Pyramid, factor: int, radius_px: float) -> FloatImage:
     """(N,) `model_plane` at the pixels that are compared."""
     key = factor, radius_px
     if key not in sharp.blurs:
-        width, height = sharp[factor].size
-        reach = int(np.ceil(radius_px / factor)) + 4  # what the disk and the encoding see
-        bands = []
-        for low, high in _bands(height):
-            top, bottom = max(low - reach, 0), min(high + reach, height)
-            plane = model_plane(sharp.rows(factor, top, bottom), factor, radius_px)
-            bands.append(plane[low - top : high - top])
-        values = np.concatenate(bands).ravel()
+        values = model_plane(sharp, factor, radius_px).ravel()
         sharp.blurs[key] = values[:: _step(values.size)].copy()
     return sharp.blurs[key]
+
+
+def _step(pixels: int) -> int:
+    """Every how manieth pixel of a level is compared."""
+    return -(-pixels // _LOSS_PIXELS)
 
 
 def _inverse(warp: Warp) -> Warp:
