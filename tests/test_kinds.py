@@ -15,6 +15,7 @@ from defocus_ds.dataset.importers import ImportOptions, import_images
 from defocus_ds.dataset.kinds import folder_kind, what_it_is
 from defocus_ds.dataset.release import release
 from defocus_ds.dataset.release_facts import About
+from defocus_ds.dataset.verify import verify
 from defocus_ds.errors import DatasetError
 from defocus_ds_cli.main import cli
 
@@ -124,6 +125,19 @@ def test_a_folder_without_crops_is_sent_where_some_are_made(place: Path, tmp_pat
     with pytest.raises(DatasetError, match="no crops of level 'low'; there: none") as caught:
         export(tmp_path / "released", tmp_path / "new", to="dpdd")
     assert "defocus-ds crop" not in str(caught.value)
+
+
+def test_a_damaged_export_is_made_again(place: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(place / "exported", tmp_path / "exported"))
+    assert verify(root).clean
+    (root / "note.txt").touch()
+    picture = next(root.rglob("*.png"))
+    picture.write_bytes(b"")
+    again = "export again with `defocus-ds export` into a new folder."
+    assert {finding.file: finding.repair for finding in verify(root).findings} == {
+        "note.txt": f"Remove the file, or {again}",
+        picture.relative_to(root).as_posix(): f"Copy the file again, or {again}",
+    }
 
 
 def test_a_folder_of_crops_can_be_benchmarked(place: Path) -> None:
