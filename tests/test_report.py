@@ -701,11 +701,26 @@ def test_q_of_an_earlier_build_is_left_out_and_said(tmp_path: Path, pair: TruePa
     assert "0.500" in page.text
     dashes = [title for title in page.attributes("td", "title") if title]
     assert set(dashes) == {
-        "the crops of low are of an earlier build: cut them again",
+        "the crops of low were cut from an earlier build than the one shown here: cut them again",
         "no crops of the pair",
         "the build could not make the pair",
     }
     assert all(meaning in text.partition("–: ")[2] for meaning in set(dashes))
+
+
+def test_crops_that_have_lost_their_manifest_are_said_so(tmp_path: Path, pair: TruePair) -> None:
+    dataset = make_dataset(tmp_path / "set", pair, ("a",))
+    write_crops(dataset, "medium", {"a": [(0.5, 0.25)]})
+    (dataset / "crops/low").mkdir()
+    (dataset / "crops/low/train-00000-of-00001.parquet").touch()
+    page = Page(report(dataset))
+    text = " ".join(page.text)
+    assert "The crops of low have no manifest.parquet, so their Q is left out." in text
+    assert "earlier build" not in text
+    assert "defocus-ds crop set --level low" in page.text
+    assert "the crops of low have no manifest.parquet: cut them again" in page.attributes(
+        "td", "title"
+    )
 
 
 def test_a_damaged_manifest_of_crops_is_named(tmp_path: Path, pair: TruePair) -> None:

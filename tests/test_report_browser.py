@@ -538,6 +538,30 @@ def test_on_a_phone_the_pair_that_is_looked_at_can_be_decided(opened: Opened) ->
     assert max(bottom for top, bottom in boxes if top < decide["y"]) <= decide["y"] + 1
 
 
+@pytest.mark.parametrize(
+    ("size", "top"), [((820, 1180), ".views"), ((1024, 768), ".views"), ((844, 390), None)]
+)
+def test_the_name_of_the_pair_is_below_what_stays_at_the_top(
+    opened: Opened, size: tuple[int, int], top: str | None
+) -> None:
+    page = opened(viewport={"width": size[1], "height": size[0]}, is_mobile=True, has_touch=True)
+    page.set_viewport_size({"width": size[0], "height": size[1]})  # the device is turned
+    page.evaluate("document.getElementById('s3').scrollIntoView()")
+    page.wait_for_selector("#s3.drawn article")
+    article = page.locator("#s3 article").nth(1)
+    for view in ("slide", "anaglyph"):  # hints of other lengths
+        page.evaluate("view => document.querySelector(`.strip input[value=${view}]`).click()", view)
+        article.evaluate("node => scrollBy(0, node.getBoundingClientRect().top + 200)")
+        page.wait_for_timeout(100)
+        name = article.locator("h3").bounding_box()
+        above = page.locator(top).bounding_box() if top else {"y": 0, "height": 0}
+        assert above["y"] == 0
+        assert above["height"] == pytest.approx(name["y"], abs=1)
+        x, y = name["x"] + 20, name["y"] + name["height"] / 2
+        seen = "([x, y]) => document.elementFromPoint(x, y).closest('h3')?.textContent"
+        assert page.evaluate(seen, [x, y]) == article.locator("h3").text_content()
+
+
 def test_on_a_phone_all_is_large_enough_and_nothing_speaks_of_keys(opened: Opened) -> None:
     page = opened(**PHONE)
     page.evaluate("document.getElementById('s3').scrollIntoView()")

@@ -9,13 +9,14 @@ from typing import Literal
 
 __all__ = ["MADE_AGAIN", "Finding", "Findings", "Kind", "VerifyReport", "repair"]
 
-Kind = Literal["dataset", "release", "import", "split"]
+Kind = Literal["dataset", "release", "import", "split", "export"]
 
 # what is done where no file of a folder can be made by itself
 MADE_AGAIN: dict[Kind, str] = {
     "release": "make the release again",
     "import": "import it again with `defocus-ds import` into a new folder",
     "split": "build the split again with `defocus-ds split build` into a new folder",
+    "export": "export again with `defocus-ds export` into a new folder",
 }
 _SHOWN_PER_FILE = 20
 
@@ -41,7 +42,7 @@ class VerifyReport:
         root: the folder.
         findings: all of them, by file.
         checked: how much was looked at: "files", "images", "pairs", "crops".
-        kind: what made the folder: build or crop, release, import, or `split build`.
+        kind: what made the folder: build or crop, release, import, `split build`, or export.
     """
 
     root: Path

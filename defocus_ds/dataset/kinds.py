@@ -24,9 +24,8 @@ _MADE = (
 )
 # what lies in a dataset, also one being built, in a release, or in what was imported
 _MARKS = ("dataset.json", "receipts", "release.json", "import.json", "crops")
-_ONE_LEVEL = "*-of-*.parquet"
-_SHARDS = (f"crops/*/{_ONE_LEVEL}", f"*/{_ONE_LEVEL}", _ONE_LEVEL)
 _CROPS = "folder of crops"
+_ONE_LEVEL = "crops of one level"
 
 
 def folder_kind(root: Path) -> str | None:
@@ -34,7 +33,10 @@ def folder_kind(root: Path) -> str | None:
     for kind, marks, _ in _MADE:
         if all((root / mark).exists() for mark in marks):
             return kind
-    return _CROPS if any(next(root.glob(name), None) for name in _SHARDS) else None
+    if _is_level(root):
+        return _ONE_LEVEL
+    below = (folder for name in ("crops/*", "*") for folder in root.glob(name))
+    return _CROPS if any(map(_is_level, below)) else None
 
 
 def what_it_is(root: Path, *, unknown: str = "") -> str:
@@ -42,6 +44,8 @@ def what_it_is(root: Path, *, unknown: str = "") -> str:
     kind = folder_kind(root)
     if kind is None:
         return unknown
+    if kind == _ONE_LEVEL:
+        return f"these are the {_one_level(root)}"
     if kind == _CROPS:
         return f"this is a {_CROPS}: {_CROPS_TAKEN}"
     mark, taken = next((marks[0], taken) for name, marks, taken in _MADE if name == kind)
@@ -60,14 +64,22 @@ def refuse_other_folder(root: Path) -> None:
         state = "is not a folder" if root.exists() else "does not exist"
     elif root.name == "crops" or any((root / name).exists() for name in _MARKS):
         return
-    elif next(root.glob(_ONE_LEVEL), None):
-        above = root.parent.parent if root.parent.name == "crops" else root.parent
-        raise DatasetError(
-            f"{root}: the crops of one level. Name {above}, and the level beside it."
-        )
+    elif _is_level(root):
+        raise DatasetError(f"{root}: the {_one_level(root)}.")
     else:
         found = what_it_is(root)
         state = f"is neither a dataset nor a release nor a folder of crops{found and f'; {found}'}"
     raise DatasetError(
         f"{root}: {state}. Name what `defocus-ds build`, `release` or `import` wrote."
     )
+
+
+def _is_level(folder: Path) -> bool:
+    """Shards with our manifest: datasets of others have Parquet files of the same names."""
+    return (folder / "manifest.parquet").is_file() and any(folder.glob("*-of-*.parquet"))
+
+
+def _one_level(folder: Path) -> str:
+    folder = folder if folder.name else folder.absolute()
+    above = folder.parent.parent if folder.parent.name == "crops" else folder.parent
+    return f"{_ONE_LEVEL}. Name {above}, and the level beside it"

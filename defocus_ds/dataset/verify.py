@@ -9,7 +9,7 @@ from defocus_ds.dataset.checksums import SUMS_NAME, list_files, read_sums
 from defocus_ds.dataset.findings import MADE_AGAIN, Finding, Findings, Kind, VerifyReport
 from defocus_ds.dataset.frozen import SPLITS_NAME
 from defocus_ds.dataset.importers.make import IMPORT_NAME
-from defocus_ds.dataset.kinds import what_it_is
+from defocus_ds.dataset.kinds import folder_kind, what_it_is
 from defocus_ds.dataset.manifest import INFO_NAME, SCENES_NAME
 from defocus_ds.dataset.release_facts import RELEASE_NAME
 from defocus_ds.dataset.shards import (
@@ -94,7 +94,9 @@ def _holds(root: Path, *names: str) -> bool:
 
 
 def _made_by(root: Path, folders: list[Path]) -> Kind:
-    """What made a folder of crops, by its own records; any one that can be read says it."""
+    """What made a folder, by its own records; any one that can be read says it."""
+    if folder_kind(root) == "export":
+        return "export"
     if _holds(root, IMPORT_NAME):
         return "import"
     for folder in folders:

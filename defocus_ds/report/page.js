@@ -226,13 +226,20 @@
     say("Command copied.");
   });
 
-  // What stays at the edges of a phone's screen, to stand above and below it.
-  const measured = new ResizeObserver(() => {
+  // What stays at the edges of the screen, to stand above and below it; at the top that is the
+  // box of the views, its strip where there is no box, or nothing.
+  const foot = document.querySelector(".decisions");
+  const heads = [...document.querySelectorAll(".views, .strip")];
+  const measure = () => {
     const { style } = document.documentElement;
-    style.setProperty("--foot", `${document.querySelector(".decisions").offsetHeight}px`);
-    style.setProperty("--strip", `${document.querySelector(".strip").offsetHeight}px`);
-  });
-  for (const bar of document.querySelectorAll(".decisions, .strip")) measured.observe(bar);
+    const stuck = heads.filter((bar) => getComputedStyle(bar).position === "sticky");
+    const top = Math.max(0, ...stuck.map((bar) => bar.offsetHeight));
+    style.setProperty("--foot", `${foot.offsetHeight}px`);
+    style.setProperty("--strip", `${top}px`);
+  };
+  const measured = new ResizeObserver(measure);
+  for (const bar of [foot, ...heads]) measured.observe(bar);
+  addEventListener("resize", measure); // which box stays can change with the height alone
 
   // Keys.
   const keys = find("keys");

@@ -86,7 +86,7 @@ def render_page(
     pictures: Mapping[str, ScenePictures],
     *,
     limit_px: float | None = None,
-    stale: Sequence[str] = (),
+    stale: Mapping[str, str],
 ) -> str:
     """The whole page.
 
@@ -96,7 +96,7 @@ def render_page(
         pairs: in the order to show.
         pictures: scene -> its pictures.
         limit_px: residual shift above which crops are rejected, marked in its distribution.
-        stale: levels whose crops are of an earlier build; the page says to cut them again.
+        stale: level -> what is wrong with its crops; the page says to cut them again.
 
     Returns:
         HTML5 text that loads nothing but the pictures beside it.
@@ -198,8 +198,8 @@ def _how_to(title: str, pairs: Sequence[PairView]) -> str:
     )
 
 
-def _stale_crops(title: str, stale: Sequence[str]) -> str:
-    """That Q is not shown where it would be of pixels that are no longer there."""
+def _stale_crops(title: str, stale: Mapping[str, str]) -> str:
+    """That Q is not shown where it is unknown, or of pixels that are no longer there."""
     if not stale:
         return ""
     commands = "".join(
@@ -207,10 +207,14 @@ def _stale_crops(title: str, stale: Sequence[str]) -> str:
         "</p>"
         for level in stale
     )
+    said = " ".join(
+        f"The crops of {', '.join(level for level in stale if stale[level] == why)} {why}, so "
+        "their Q is left out."
+        for why in dict.fromkeys(stale.values())
+    )
     return (
-        f'<section class="stale" role="note"><p>The crops of {", ".join(stale)} were cut from '
-        "an earlier build than the one shown here, so their Q is left out. Cut them again, then "
-        f"make this page again:</p>{commands}</section>"
+        f'<section class="stale" role="note"><p>{said} Cut them again, then make this page '
+        f"again:</p>{commands}</section>"
     )
 
 

@@ -88,7 +88,8 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     _remove_others(folder, {scene.folder for scene in scenes})
     page = folder / "index.html"
     stated = facts.get("digest")
-    stale = stale_levels(dataset, digest=stated if isinstance(stated, str) else None)
+    levels = stale_levels(dataset, digest=stated if isinstance(stated, str) else None)
+    stale = {level: _why_stale(dataset / "crops" / level) for level in levels}
     sharpness = {pair: q for pair, q in mean_q(dataset).items() if pair.level not in stale}
     pairs = [_with_q(pair, sharpness) for scene in scenes for pair in scene.pairs]
     features = {
@@ -130,6 +131,14 @@ def _scenes(rows: Sequence[Mapping[str, Any]], limit_px: float | None) -> list[_
 def _with_q(pair: PairView, sharpness: Mapping[Pair, tuple[float, float]]) -> PairView:
     q_sharp, q_blurred = sharpness.get(Pair(pair.scene, pair.level), (None, None))
     return replace(pair, q_sharp=q_sharp, q_blurred=q_blurred)
+
+
+def _why_stale(level: Path) -> str:
+    from defocus_ds.dataset.shards import MANIFEST_NAME
+
+    if not (level / MANIFEST_NAME).is_file():
+        return f"have no {MANIFEST_NAME}"
+    return "were cut from an earlier build than the one shown here"
 
 
 def _limit(facts: Mapping[str, Any]) -> float | None:

@@ -34,7 +34,7 @@ def pair_table(
     figures: Sequence[Figure],
     numbers: Mapping[str, int],
     *,
-    stale: Sequence[str] = (),
+    stale: Mapping[str, str],
 ) -> str:
     """Filters, and a row for each pair.
 
@@ -42,7 +42,7 @@ def pair_table(
         pairs: in the page's order.
         figures: the columns of numbers.
         numbers: scene -> its number on the page.
-        stale: levels whose crops are of an earlier build.
+        stale: level -> what is wrong with its crops.
 
     Returns:
         A ``<section>``.
@@ -116,7 +116,7 @@ def _choice(name: str, label: str, options: Sequence[tuple[str, str]]) -> str:
     return f'<label>{label} <select id="by-{name}">{items}</select></label>'
 
 
-def _row(pair: PairView, figures: Sequence[Figure], number: int, stale: Sequence[str]) -> str:
+def _row(pair: PairView, figures: Sequence[Figure], number: int, stale: Mapping[str, str]) -> str:
     order = BLURRED_LEVELS.index(pair.level)
     cells = [
         f'<th scope="row"><a href="#s{number}-{pair.level}">{escape(pair.scene)}</a></th>',
@@ -135,18 +135,18 @@ def _row(pair: PairView, figures: Sequence[Figure], number: int, stale: Sequence
     )
 
 
-def _why_unknown(figure: Figure, pair: PairView, stale: Sequence[str]) -> str:
+def _why_unknown(figure: Figure, pair: PairView, stale: Mapping[str, str]) -> str:
     """What a dash in the place of a figure stands for."""
     if pair.verdict == "failed":
         return "the build could not make the pair"
     if not figure.of_crops:
         return "not measured"
     if pair.level in stale:
-        return f"the crops of {pair.level} are of an earlier build: cut them again"
+        return f"the crops of {pair.level} {stale[pair.level]}: cut them again"
     return "no crops of the pair"
 
 
-def _figure_cell(figure: Figure, pair: PairView, stale: Sequence[str]) -> str:
+def _figure_cell(figure: Figure, pair: PairView, stale: Mapping[str, str]) -> str:
     text = figure.text(pair)
     if text is None:
         return f'<td class="number" data-sort="" title="{_why_unknown(figure, pair, stale)}">–</td>'

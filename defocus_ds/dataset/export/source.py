@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defocus_ds.dataset.kinds import refuse_other_folder
 from defocus_ds.dataset.loaders import decode_crop
 from defocus_ds.dataset.shards import (
     CROP_SCHEMA,
@@ -21,7 +20,6 @@ from defocus_ds.dataset.stale import refuse_stale
 from defocus_ds.dataset.tables import open_table, read_group
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS
-from defocus_ds.wording import command_line
 
 __all__ = ["StoredCrop", "Stream", "open_streams"]
 
@@ -148,8 +146,5 @@ def _all_levels(source: Path) -> list[Path]:
             if has_crops(folder):
                 found.setdefault(folder.name, folder)
     if not found:
-        refuse_other_folder(source)
-        raise DatasetError(
-            f"{source}: no crops. Make them with: {command_line('crop', source, '--level', 'low')}"
-        )
+        return [level_folder(source, BLURRED_LEVELS[0].value)]  # which says why there is none
     return [found[level] for level in _ordered(list(found))]
