@@ -228,7 +228,7 @@ def test_sorting_and_filters_drive_the_order_of_the_keys(opened: Opened) -> None
     page.fill("#filter", "chair")
     assert shown(page) == ["chair/high", "chair/medium", "chair/low"]
     walked = []
-    page.evaluate("document.activeElement.blur()")  # a letter typed into the filter is text
+    page.keyboard.press("Enter")  # until then a letter typed into the filter is text
     for _ in range(4):
         page.keyboard.press("j")
         walked.append(current(page))
@@ -238,6 +238,9 @@ def test_sorting_and_filters_drive_the_order_of_the_keys(opened: Opened) -> None
     page.keyboard.press("ArrowLeft")
     assert current(page) == "chair/medium"
     page.click("#unfilter")
+    page.keyboard.press("j")  # not into the filter
+    assert page.input_value("#filter") == ""
+    assert len(shown(page)) == 15
     page.select_option("#by-level", "high")
     assert len(shown(page)) == 5
     page.select_option("#by-verdict", "failed")
@@ -412,6 +415,7 @@ def test_loading_a_review_loses_no_note(opened: Opened) -> None:
     assert decision(page, "zebra/low") == ["Reject", "shaken"]
     assert "1 in place of another decision or note" in page.inner_text("#status")
     said = refuse(page, head + b"chair,high,reject,the curtain," + b"0" * 64 + b"\n")
+    assert said.startswith("review.csv: 1 decision not loaded:")
     assert "line 2: chair/high was decided about another image" in said
     assert decision(page, "chair/high") == ["", "the curtain"]
 

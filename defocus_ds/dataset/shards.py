@@ -274,7 +274,7 @@ def level_folder(root: Path, level: str) -> Path:
     if level not in BLURRED_LEVELS:
         way_out = f"A level is one of {', '.join(BLURRED_LEVELS)}."
     elif any((dataset / name).is_file() for name in ("import.json", "release.json")):
-        way_out = "Name one that is there."
+        way_out = "Name one that is there." if there else "Copy it again."
     else:
         way_out = f"Make them with: {command_line('crop', dataset, '--level', level)}"
     raise DatasetError(f"{root}: no crops of level {level!r}; there: {there or 'none'}. {way_out}")

@@ -83,6 +83,7 @@ const review = (() => {
   // leaves empty stays as it was; of a row about other pixels only the note is taken.
   const take = (content) => {
     const changes = [], troubles = [], seen = new Set();
+    let notes = 0;
     for (const { line, cells: [scene, level, decision, note = "", made = ""] } of csv.read(content)) {
       const name = `${scene}/${level}`;
       const row = byName.get(name);
@@ -97,12 +98,13 @@ const review = (() => {
       if (trouble) troubles.push(`line ${line}: ${trouble}`);
       if (first && (!trouble || note)) {
         const now = of(row);
+        if (trouble) notes += 1;
         changes.push([row, { decision: (!trouble && decision) || now.decision, note: note || now.note }]);
       }
     }
     const other = (before, after) => before && before !== after;
     const replaced = changes.filter(([row, entry]) => other(of(row).decision, entry.decision) || other(of(row).note, entry.note)).length;
-    return { rows: changes.length, changed: change(changes), replaced, troubles };
+    return { rows: changes.length - notes, notes, changed: change(changes), replaced, troubles };
   };
 
   load();

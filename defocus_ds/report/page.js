@@ -195,12 +195,14 @@
     const [file] = find("file").files;
     find("file").value = "";
     if (!file) return;
-    let troubles = [];
+    let troubles = [], refused = "it was";
     try {
       const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
       const done = review.take(text);
       troubles = done.troubles;
+      refused = plural(troubles.length, "decision");
       say(`${file.name}: ${plural(done.rows, "row")} loaded`
+        + (done.notes ? `, and of ${done.notes} more the note alone` : "")
         + (done.replaced ? `, ${done.replaced} in place of another decision or note` : "") + (done.changed ? "; Undo takes it back." : "."));
     } catch (error) {
       say("");
@@ -213,7 +215,7 @@
     if (troubles.length > 10) list.append(Object.assign(document.createElement("li"), { textContent: `and ${troubles.length - 10} more` }));
     const close = Object.assign(document.createElement("button"), { type: "button", textContent: "Close" });
     close.addEventListener("click", () => { trouble.hidden = true; });
-    trouble.replaceChildren(`${file.name}: not loaded:`, list, close);
+    trouble.replaceChildren(`${file.name}: ${refused} not loaded:`, list, close);
   });
   find("copy").addEventListener("click", async () => {
     const command = find("command");

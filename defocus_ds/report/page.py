@@ -87,6 +87,7 @@ def render_page(
     *,
     limit_px: float | None = None,
     stale: Mapping[str, str],
+    again: Sequence[str],
 ) -> str:
     """The whole page.
 
@@ -96,7 +97,8 @@ def render_page(
         pairs: in the order to show.
         pictures: scene -> its pictures.
         limit_px: residual shift above which crops are rejected, marked in its distribution.
-        stale: level -> what is wrong with its crops; the page says to cut them again.
+        stale: level -> what is wrong with its crops.
+        again: the commands that cut these again.
 
     Returns:
         HTML5 text that loads nothing but the pictures beside it.
@@ -108,7 +110,7 @@ def render_page(
     body = [
         _header(title, facts, pairs, len(scenes)),
         _how_to(title, pairs),
-        _stale_crops(title, stale),
+        _stale_crops(stale, again),
         _distributions(figures, pairs, limit_px),
         pair_table(
             pairs, figures, {scene: number for number, scene in enumerate(scenes)}, stale=stale
@@ -198,14 +200,12 @@ def _how_to(title: str, pairs: Sequence[PairView]) -> str:
     )
 
 
-def _stale_crops(title: str, stale: Mapping[str, str]) -> str:
+def _stale_crops(stale: Mapping[str, str], again: Sequence[str]) -> str:
     """That Q is not shown where it is unknown, or of pixels that are no longer there."""
     if not stale:
         return ""
     commands = "".join(
-        f'<p class="command"><code>{escape(command_line("crop", title, "--level", level))}</code>'
-        "</p>"
-        for level in stale
+        f'<p class="command"><code>{escape(command)}</code></p>' for command in again
     )
     said = " ".join(
         f"The crops of {', '.join(level for level in stale if stale[level] == why)} {why}, so "

@@ -71,7 +71,7 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
             manifest of crops, or a link in the place of a folder of the report.
     """
     from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
-    from defocus_ds.dataset.stale import stale_levels
+    from defocus_ds.dataset.stale import crop_again, stale_levels
     from defocus_ds.pipeline.journal import refuse_unfinished
 
     dataset = Path(dataset)
@@ -99,8 +99,15 @@ def report(dataset: Path | str, *, progress: Callable[[int, int, str], None] | N
     }
     flags = flags_of(pairs, find_duplicates(features))
     pairs = [replace(pair, flags=flags.get(pair.name, ())) for pair in pairs]
+    title = dataset.resolve().name
     html = render_page(
-        dataset.resolve().name, facts, pairs, pictures, limit_px=_limit(facts), stale=stale
+        title,
+        facts,
+        pairs,
+        pictures,
+        limit_px=_limit(facts),
+        stale=stale,
+        again=[crop_again(dataset, level, named=title) for level in stale],
     )
     write_bytes(page, html.encode())
     if progress:

@@ -94,7 +94,10 @@ const table = (() => {
     pressed.clear();
     for (const bar of bars) bar.setAttribute("aria-pressed", "false");
     showFresh();
-    filters.text.focus();
+    document.querySelector("#pairs .scroll")?.focus({ preventScroll: true }); // where keys decide
+  });
+  filters.text.addEventListener("keydown", (event) => {
+    if (["Enter", "Escape"].includes(event.key)) filters.text.blur();
   });
 
   // One tab stop a chart; arrows go between its bars.
