@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from built_dataset import make_dataset
 from hypothesis import example, given
@@ -28,8 +29,8 @@ from defocus_ds.dataset.release_facts import About, release_facts
 from defocus_ds.dataset.released_manifest import read_released, released_names
 from defocus_ds.dataset.review import read_review
 from defocus_ds.dataset.shards import MANIFEST_SCHEMA, REJECTED_SCHEMA, crop_record
-from defocus_ds.dataset.tables import read_table
-from defocus_ds.errors import DefocusError
+from defocus_ds.dataset.tables import read_table, table_writer
+from defocus_ds.errors import DatasetError, DefocusError
 from defocus_ds.frames import Level
 from defocus_ds.pipeline.journal import (
     Journal,
@@ -175,6 +176,27 @@ def test_damage_is_named_or_harmless(dataset: Path, kind: Kind) -> None:
         path.write_bytes(whole)
     assert kind.read(path) == intact
     assert refused or kind.name in ("receipt", "failure")
+
+
+def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    """Asked of metadata that is damaged so, pyarrow ends it instead of raising."""
+    path, schema = tmp_path / "table.parquet", pa.schema([("scene", pa.string())])
+    with table_writer(path, schema) as writer:
+        writer.write_table(pa.table({"scene": ["a", "b"]}, schema))
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    refused = 0
+    for place in range(footer, len(whole) - 8):
+        for change in (0x02, 0x20, 0xFF):
+            damaged = bytearray(whole)
+            damaged[place] ^= change
+            path.write_bytes(damaged)
+            try:
+                read_table(path, schema)
+            except DatasetError as error:
+                assert "table.parquet" in complaint(error)
+                refused += 1
+    assert refused > 100
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ _MAX_GROUP_BYTES = 1 << 30
 _MAX_LIST_ITEMS = 50_000_000
 _MAX_THRIFT_BYTES = 1 << 28
 _MAX_THRIFT_ITEMS = 10_000_000
-_MAX_COPIED = 1 << 26
 _FEW_ROWS, _FEW_BYTES = 64, 1 << 20
 # rows decoded before their size is looked at
 _BATCH_ROWS = 4096
@@ -116,13 +115,10 @@ def open_table(path: Path | str, schema: Any) -> Any:
             metadata, found = file.metadata, file.schema_arrow
         _check_schema(path, found, schema)
         _check_size(path, metadata)
-        leaves = enumerate(map(metadata.schema.column, range(metadata.num_columns)))
-        # a text that is stored once for a million rows must not be copied a million times
-        texts = [
-            leaf.path
-            for index, leaf in leaves
-            if leaf.physical_type == "BYTE_ARRAY" and not _stays_small(metadata, index)
-        ]
+        leaves = map(metadata.schema.column, range(metadata.num_columns))
+        # a text that is stored once for a million rows must not be copied a million times; and
+        # pyarrow ends the process where it is asked of damaged metadata how a column is stored
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         return pq.ParquetFile(source, metadata=metadata, read_dictionary=texts, **limits)
     except Exception as error:
         _raise_unless_damage(error, path)
@@ -230,19 +226,6 @@ def _leaves(field: Any) -> list[str]:
     if pa.types.is_list(field.type):
         return [f"{field.name}.list.element"]
     return [field.name]
-
-
-def _stays_small(metadata: Any, index: int) -> bool:
-    """Whether a column, even with each of its values in every row, is no larger than `_MAX_COPIED`.
-
-    Known only where it is stored as it is: what is compressed may hold more than the file says.
-    """
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        column = group.column(index)
-        most = min(group.num_rows, _BATCH_ROWS) * column.total_compressed_size
-        if column.compression != "UNCOMPRESSED" or most > _MAX_COPIED:
-            return False
-    return True
 
 
 def _decoded_bytes(array: Any, leaf: str, where: str) -> int:
