@@ -430,7 +430,7 @@ def test_status_counts_stages(small_dataset: Path) -> None:
     assert state.complete
     assert state.done == dict.fromkeys(STAGES["accurate"], 2)
     assert state.pairs == {"keep": 6, "reject": 0, "failed": 0}
-    with pytest.raises(DatasetError, match="not a dataset"):
+    with pytest.raises(DatasetError, match="nothing was built here"):
         defocus_ds.status(small_dataset / "images")
 
 

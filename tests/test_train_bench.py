@@ -182,7 +182,7 @@ def test_a_set_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         TestSet("twice", crops(1) * 2)
     with pytest.raises(InputError, match="no crop to restore"):
         TestSet("empty", ())
-    with pytest.raises(DatasetError, match="no level"):
+    with pytest.raises(DatasetError, match="is neither a dataset nor a release"):
         dataset_set(tmp_path)
     with pytest.raises(InputError, match=r"write average:5, disk:3\.5"):
         parse_blur("disk")

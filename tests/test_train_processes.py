@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -33,7 +35,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shared = {
         "WORLD_SIZE": str(WORLD),
         "MASTER_ADDR": "127.0.0.1",
-        "PORTS": " ".join(map(str, free_ports(len(TASKS)))),
+        "PORTS": " ".join(map(str, free_ports(len(TASKS) + 1))),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     processes = [
@@ -58,13 +60,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports below those of outgoing connections, of which one may be taken meanwhile."""
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 1000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise RuntimeError(f"no {count} free ports")
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -164,7 +168,10 @@ def test_one_process_that_must_stop_stops_all_and_the_state_is_saved(done: Path)
 
 def resumed_run(folder: Path) -> None:
     """The stopped run goes on in both processes; beside it one that was never stopped."""
+    port = os.environ["MASTER_PORT"]
     for name in ("run", "unstopped"):
+        # a store of their own: that of the first may still answer when the second begins
+        os.environ["MASTER_PORT"] = port if name == "run" else os.environ["PORTS"].split()[-1]
         recipe = toy_recipe(epochs=3, log_every=2, batch=8)
         result = fit(recipe, toy_data(60), folder / name, device="cpu")
         assert result.finished
@@ -238,6 +245,7 @@ TASKS = (gradients, whole_run, stopped_run, resumed_run, one_fails)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for task, port in zip(TASKS, os.environ["PORTS"].split(), strict=True):
+    faulthandler.dump_traceback_later(240)  # where it waits, if it does not end
+    for task, port in zip(TASKS, os.environ["PORTS"].split()[:-1], strict=True):
         os.environ["MASTER_PORT"] = port
         task(Path(sys.argv[1]))

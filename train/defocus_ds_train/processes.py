@@ -23,6 +23,9 @@ __all__ = ["Group", "SharedBatchNorm", "process_group", "torchrun_rank"]
 
 _GONE = ("onnection closed by peer", "onnection reset by peer")
 _LEAVING = timedelta(minutes=5)
+# kept to the end of the process: the destructor of gloo's group waits, holding Python's lock, for a
+# thread that may need that lock to let go of its last tensors
+_ended: list[Any] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def process_group(device: str = "auto") -> Iterator[Group]:
             f"({reason}), so this one ends too; the message of that one says why."
         ) from error
     finally:
+        _ended.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 
