@@ -31,6 +31,7 @@ SAID = {
 }
 BUILT = [["report", "IT"], ["crop", "IT"], ["crop", "IT", "--set", "tile.min_std=2"]]
 BUILT += [["release", "IT", "-o", "new", "--licence", "CC0-1.0", "--author", "a"]]
+BUILT += [["score", "IT", "empty"]]
 BUILT += [["status", "IT"], ["build", "empty", "-o", "IT"]]
 SHOOT = [["scan", "IT"], ["build", "IT", "-o", "new"]]
 IMAGES = [["train", "fit", "synthetic-l1", "--data", "IT", "-o", "new"]]

@@ -89,7 +89,7 @@ def test_decisions_hold_only_for_the_pixels_that_were_looked_at(tmp_path: Path) 
     report = crop(dataset, review=written(tmp_path, bound, header=BOUND))
     assert [item.pair.scene for item in report.left_out] == ["scene00", "scene01"]
     other = f"scene00,low,accept,,{'0' * 64}\n"
-    message = r"1 of its decisions are about other images .*: scene00/low\. .*Load the file"
+    message = r"1 decision about other images .*: scene00/low\. .*Load the file"
     with pytest.raises(DatasetError, match=message):
         crop(dataset, review=written(tmp_path, other, header=BOUND))
     note = other.replace("accept", "").replace(",,,", ",,look again,")
@@ -154,6 +154,10 @@ def test_a_review_of_another_dataset_is_refused(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset")
     with pytest.raises(DatasetError, match=r"review\.csv: not in the dataset: elsewhere"):
         crop(dataset, review=written(tmp_path, "elsewhere,low,reject,\n"))
+    with pytest.raises(
+        DatasetError, match=r"in the dataset: scene0\. Did you mean 'scene0[0-9]'\?"
+    ):
+        crop(dataset, review=written(tmp_path, "scene0,low,reject,\n"))
 
 
 def test_command_takes_a_review_but_not_beside_a_manifest(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from defocus_ds.dataset.pairs import BuiltPair, LeftOut
 from defocus_ds.errors import DatasetError
 from defocus_ds.frames import BLURRED_LEVELS, Pair
 from defocus_ds.store import sha256_file
-from defocus_ds.wording import first_names
+from defocus_ds.wording import counted, first_names
 
 __all__ = ["COLUMNS", "DECISIONS", "Decision", "Review", "read_review"]
 
@@ -69,13 +70,12 @@ class Review:
         """
         known = {built.pair.scene for built in pairs} | {item.pair.scene for item in left_out}
         if strange := sorted({pair.scene for pair in self.decisions} - known):
-            raise DatasetError(
-                f"{self.path}: not in the dataset: {first_names(strange)}. The review must be of "
-                "this dataset."
-            )
+            near = difflib.get_close_matches(strange[0], known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " The review must be of this dataset."
+            raise DatasetError(f"{self.path}: not in the dataset: {first_names(strange)}.{hint}")
         if old := [str(built.pair) for built in pairs if not self._is_of(built)]:
             raise DatasetError(
-                f"{self.path}: {len(old)} of its decisions are about other images than the dataset "
+                f"{self.path}: {counted(len(old), 'decision')} about other images than the dataset "
                 f"has now: {first_names(old)}. They were built anew, or are of another dataset. "
                 "Load the file on a new page of `defocus-ds report`, look at these pairs, and save "
                 "it."

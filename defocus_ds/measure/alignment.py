@@ -75,8 +75,9 @@ def score_build(
     Raises:
         DatasetError: no truth, or the dataset is not a build of this shoot.
     """
-    from defocus_ds.dataset.manifest import SCENES_NAME, read_scenes
+    from defocus_ds.dataset.manifest import SCENES_NAME, read_info, read_scenes
 
+    read_info(dataset)  # or it says what the folder is instead
     truth = read_truth(shoot)
     rows = [row for row in read_scenes(dataset / SCENES_NAME) if row["level"] != Level.SHARP]
     for row in rows:
