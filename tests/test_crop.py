@@ -465,6 +465,9 @@ def test_levels_cut_with_other_seeds_are_said(dataset: Path) -> None:
     )
     assert moved[-1].startswith("in the medium crops scene0")
     assert "Cut them with the same --seed" in moved[-1]
+    (dataset / "crops/medium/manifest.parquet").write_bytes(b"damaged")
+    notes = crop(dataset, level="low", seed=1).notes
+    assert not any("have another split" in note for note in notes)
 
 
 def test_a_test_scene_that_a_review_left_out_is_named(dataset: Path, tmp_path: Path) -> None:

@@ -487,6 +487,10 @@ def test_command_prints_what_was_released(cropped: Path, tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     assert "6 scenes (" in done.stdout
     assert "cited as a group" not in done.stderr
+    words = ["release", str(cropped), "-o", str(tmp_path / "named"), "--licence", "CC0-1.0"]
+    named = CliRunner().invoke(cli, [*words, "--author", "Jane Doe"])
+    assert named.exit_code == 0
+    assert "note: 'Jane Doe' is cited as a group; a person is written Family" in named.stderr
     assert "near-duplicates, in one split: scene02 and scene05" in done.stdout
     assert CliRunner().invoke(cli, arguments).exit_code == 2  # no author
     again = CliRunner().invoke(cli, [*arguments, "--author", "x", "--json"])
