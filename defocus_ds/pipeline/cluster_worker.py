@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import defocus_ds
+from defocus_ds.memory import keep_freed_memory
 from defocus_ds.pipeline.plan import STAGES, current_versions
 from defocus_ds.pipeline.scene import StageTask
 
@@ -45,6 +46,7 @@ def do_stage(work: Callable[[StageTask], object], task: StageTask, terms: Terms)
     if reason := _unfit(task, terms):
         raise Refused(reason)
     cv2.setNumThreads(1)
+    keep_freed_memory()
     work(replace(task, claim=terms.claim))
 
 

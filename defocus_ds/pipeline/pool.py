@@ -16,6 +16,7 @@ from pathlib import Path
 
 from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import NotWritten, StageFailed, WorkerDied
+from defocus_ds.memory import keep_freed_memory
 from defocus_ds.pipeline.machine import free_cores, free_memory_mb
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.scene import StageTask, run_stage
@@ -172,6 +173,7 @@ def _start_worker() -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends workers without a traceback
     if sys.platform == "linux":  # a killed build must not leave workers writing behind it
         pr_set_pdeathsig = 1

@@ -71,10 +71,14 @@ class StageTask:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What a stage leaves: files relative to the dataset, and facts for later stages."""
+    """What a stage leaves: files relative to the dataset, and facts for later stages.
+
+    ``decoder_mb`` is the memory of the process that it had beside itself.
+    """
 
     result: dict[str, Any]
     files: tuple[str, ...] = ()
+    decoder_mb: float = 0.0
 
 
 def run_stage(task: StageTask) -> Receipt:
@@ -114,7 +118,7 @@ def _run_and_sign(task: StageTask) -> Receipt:
         written_ns={name: path.stat().st_mtime_ns for name, path in files.items()},
         seconds=meter.seconds(),
         cpu_seconds=meter.cpu_seconds(),
-        peak_memory_mb=meter.peak_memory_mb(decoders=task.stage == "develop"),
+        peak_memory_mb=meter.peak_memory_mb() + done.decoder_mb,
     )
     if task.claim is not None and not task.claim.exists():
         raise StageFailed(f"{task.scene}: {task.stage}: its build is over; not signed.")
@@ -179,6 +183,7 @@ def _develop(task: StageTask) -> _Done:
                     "Run build again when the copy is complete."
                 )
             records[capture.level] = record.to_record()
+        decoder_mb = decoder.peak_memory_mb()
     sizes = {(r["width"], r["height"]) for r in records.values()}
     if len(sizes) > 1:
         raise StageFailed(
@@ -186,7 +191,8 @@ def _develop(task: StageTask) -> _Done:
             f"({', '.join(f'{w}x{h}' for w, h in sorted(sizes))}). One camera, one size."
         )
     files = tuple(developed_name(task.scene, c.level) for c in task.bracket)
-    return _Done({"development": development.to_record(), "captures": records}, files)
+    result = {"development": development.to_record(), "captures": records}
+    return _Done(result, files, decoder_mb)
 
 
 def _register(task: StageTask) -> _Done:

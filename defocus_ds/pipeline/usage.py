@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from defocus_ds.errors import DefocusError, is_for_memory
+from defocus_ds.memory import peak_memory_mb
 
 __all__ = ["Meter", "limited_memory", "why_failed"]
 
@@ -64,14 +65,12 @@ class Meter:
         """CPU seconds so far, of this process and of the decoders it waited for."""
         return round(_cpu_seconds() - self._cpu_started, 3)
 
-    def peak_memory_mb(self, *, decoders: bool) -> float:
-        """Largest resident size, plus that of the largest decoder if this process ran any."""
-        child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 if decoders else 0.0
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        with suppress(OSError, StopIteration, ValueError):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-        return round(own + child, 1)
+    def peak_memory_mb(self) -> float:
+        """Largest resident size of this process."""
+        own = peak_memory_mb()
+        if own is None:
+            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return round(own, 1)
 
 
 def _cpu_seconds() -> float:

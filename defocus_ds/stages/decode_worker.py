@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from defocus_ds.errors import CaptureUnreadable, DevelopFailed, is_for_memory
 from defocus_ds.frames import UInt8Image
+from defocus_ds.memory import keep_freed_memory
 
 __all__ = ["main"]
 
@@ -31,6 +32,7 @@ class NotSaved(Exception):
 def main() -> int:
     """Do the jobs on stdin, until its end."""
     _limit_memory(int(sys.argv[1]))
+    keep_freed_memory()
     # what a library prints must not be taken for an answer
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -15,6 +15,7 @@ from typing import IO, Any, Self
 import defocus_ds
 from defocus_ds.config import LimitsConfig
 from defocus_ds.errors import CaptureUnreadable, DevelopFailed, StageFailed, WorkerDied
+from defocus_ds.memory import peak_memory_mb
 
 __all__ = ["Decoder", "run_decoder"]
 
@@ -103,6 +104,11 @@ class Decoder:
             raise self._error(name, fault, answer["message"])
         result: dict[str, Any] = answer["result"]
         return result
+
+    def peak_memory_mb(self) -> float:
+        """Largest resident size of the process so far; 0 where the system does not tell."""
+        found = None if self._process is None else peak_memory_mb(self._process.pid)
+        return round(found or 0.0, 1)
 
     def close(self) -> None:
         """End the process, if there is one; it has nothing left to write."""
