@@ -18,6 +18,7 @@ from PIL import Image
 
 from defocus_ds import png
 from defocus_ds.errors import InputError
+from defocus_ds.png.adler import adler32
 from defocus_ds.png.pack import bound, pack
 from defocus_ds.png.unpack import LITERALS_ONLY, unpack
 
@@ -178,3 +179,10 @@ def test_lines_undone_side_by_side_and_one_by_one_are_the_same(shape: tuple[int,
     """64 lines at once where they are narrow; the last ones may be fewer."""
     for name, image in contents(shape).items():
         assert np.array_equal(png.decode(png.encode(image)), image), name
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 16_512, 300_001])
+def test_checksum_is_that_of_zlib(size: int) -> None:
+    highest = np.full(size, 255, np.uint8)
+    for data in (np.random.default_rng(size).integers(0, 256, size).astype(np.uint8), highest):
+        assert adler32(data) == zlib.adler32(data.data)

@@ -179,9 +179,10 @@ def _group_table(file: Any, group: int, schema: Any) -> Any:
     """What `read_group` gives; its errors do not say where."""
     left = _MAX_GROUP_BYTES
     columns: list[Any] = []
-    found = file.schema_arrow  # made anew at every access
+    found = file.schema_arrow  # made anew at every access, as are its names
+    names = frozenset(found.names)
     for field in schema:
-        if field.name not in found.names:
+        if field.name not in names:
             columns.append(pa.nulls(len(columns[0]), field.type))
             left -= columns[-1].nbytes
             continue

@@ -118,7 +118,7 @@ def _run_and_sign(task: StageTask) -> Receipt:
         written_ns={name: path.stat().st_mtime_ns for name, path in files.items()},
         seconds=meter.seconds(),
         cpu_seconds=meter.cpu_seconds(),
-        peak_memory_mb=meter.peak_memory_mb() + done.decoder_mb,
+        peak_memory_mb=round(meter.peak_memory_mb() + done.decoder_mb, 1),
     )
     if task.claim is not None and not task.claim.exists():
         raise StageFailed(f"{task.scene}: {task.stage}: its build is over; not signed.")

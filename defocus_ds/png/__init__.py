@@ -14,6 +14,7 @@ import numpy as np
 
 from defocus_ds.errors import InputError
 from defocus_ds.frames import UInt8Image
+from defocus_ds.png.adler import adler32
 from defocus_ds.png.pack import bound, pack
 from defocus_ds.png.paeth import apply_paeth, undo_paeth
 from defocus_ds.png.unpack import LITERALS_ONLY, unpack
@@ -44,9 +45,10 @@ def encode(pixels: UInt8Image) -> bytes:
     filtered = np.empty((height, width * channels + 1), np.uint8)
     apply_paeth(image.reshape(height, width * channels), channels, filtered)
     packed = np.empty(bound(filtered.size), np.uint32)
-    length = pack(filtered.reshape(-1), packed)
+    flat = filtered.reshape(-1)
+    length = pack(flat, packed)
     stream = packed.astype("<u4", copy=False).view(np.uint8)[:length].data
-    check = struct.pack(">I", zlib.adler32(filtered.data))
+    check = struct.pack(">I", adler32(flat))
     if len(_ZLIB) + length + len(check) > _MAX_IDAT:
         raise InputError(f"PNG: {width}x{height} pixels are more than one chunk holds.")
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOURS[channels], 0, 0, 0)
@@ -81,9 +83,10 @@ def decode(data: bytes) -> UInt8Image | None:
     if data[start : start + 2] != _ZLIB or height * (width * channels + 1) > 8 * len(stream):
         return None  # a literal takes one bit at least
     filtered = np.empty((height, width * channels + 1), np.uint8)
-    if unpack(words, len(stream), filtered.reshape(-1)) != LITERALS_ONLY:
+    flat = filtered.reshape(-1)
+    if unpack(words, len(stream), flat) != LITERALS_ONLY:
         return None
-    if zlib.adler32(filtered.data) != struct.unpack_from(">I", data, stop - 4)[0]:
+    if adler32(flat) != struct.unpack_from(">I", data, stop - 4)[0]:
         return None
     image = np.empty((height, width * channels), np.uint8)
     if not undo_paeth(filtered, channels, image):
