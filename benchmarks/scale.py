@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="smaller ones too")
     parser.add_argument("--records", type=int, default=MMSP_SCENES, metavar="SCENES",
                         help="of the dataset with records of full-size frames")  # fmt: skip
-    parser.add_argument("--scene-cpu-s", type=float, default=43, help="of building a full scene")
+    parser.add_argument("--scene-cpu-s", type=float, default=15, help="of building a full scene")
     parser.add_argument("--raw-mb", type=float, default=115, help="four raws")
     parser.add_argument("--image-mb", type=float, default=111, help="four developed images")
     parser.add_argument("--crop-mb", type=float, default=88, help="crops of three levels")
@@ -240,6 +240,7 @@ def _records(source: Path, target: Path, scenes: int) -> dict[str, Any]:
         found = _steps(target, ("assemble", "no-op build", "status"))
         found["no-op build"] |= _command("build", shoot, "-o", dataset)
         found["status"] |= _command("status", dataset)
+        found["build --help"] = _command("build", "--help")
         return found
     finally:
         shutil.rmtree(target, ignore_errors=True)
