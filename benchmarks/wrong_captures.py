@@ -64,6 +64,16 @@ def _swapped(stage: Stage, rng: np.random.Generator) -> Captures:
     return stage.blurred(), stage.sharp()
 
 
+def _swapped_strips(stage: Stage, rng: np.random.Generator) -> Captures:
+    """Texture in two strips across the frame, each a tenth of its height; the rest is a wall."""
+    wall = np.full_like(stage.light, stage.light.mean())
+    height = stage.light.shape[0]
+    for start in (rng.uniform(0.15, 0.25), rng.uniform(0.65, 0.75)):
+        strip = slice(int(start * height), int((start + 0.1) * height))
+        wall[strip] = stage.light[strip]
+    return stage.blurred(wall), stage.sharp(wall)
+
+
 def _grating(stage: Stage, rng: np.random.Generator) -> Captures:
     """A tiled wall, each tile like the next one; the camera moved by one to three tiles."""
     side = int(max(stage.size) / rng.uniform(14, 24))
@@ -196,6 +206,7 @@ CAPTURE_KINDS = {
     "turned by 90 degrees": _quarter_turn,
     "a negative": _negative,
     "roles swapped": _swapped,
+    "roles swapped, strips of texture": _swapped_strips,
     "tiles, off by some": _grating,
     "stripes": _stripes,
     "shaken": _shaken,

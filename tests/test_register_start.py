@@ -62,13 +62,21 @@ def test_what_is_kept_of_the_sharp_image_changes_nothing() -> None:
     assert fit_radius(sharp, blurred, truth.warp, 1) == first
 
 
-def test_swapped_captures_are_told_by_strips_of_texture() -> None:
-    truth = true_pair((600, 800), radius_px=3.0, seed=3)
-    strips = np.full_like(truth.sharp, 128), np.full_like(truth.blurred, 128)
-    for low, high in ((110, 160), (610, 660)):
-        for to, image in zip(strips, (truth.sharp, truth.blurred), strict=True):
+@pytest.mark.parametrize("strips", [((110, 160), (610, 660)), ((100, 140),)])
+@pytest.mark.parametrize("radius_px", [1.5, 3.0])
+def test_swapped_captures_are_told_by_strips_of_texture(
+    strips: tuple[tuple[int, int], ...], radius_px: float
+) -> None:
+    truth = true_pair((600, 800), radius_px=radius_px, seed=3)
+    rng = np.random.default_rng(4)
+    walls = [
+        np.clip(np.rint(rng.normal(128, 2, image.shape)), 0, 255).astype(np.uint8)
+        for image in (truth.sharp, truth.blurred)
+    ]
+    for low, high in strips:
+        for to, image in zip(walls, (truth.sharp, truth.blurred), strict=True):
             to[low:high] = image[low:high]
-    planes = [pyramid(image, Transfer.SRGB) for image in strips]
+    planes = [pyramid(image, Transfer.SRGB) for image in walls]
     assert role_ratio(*planes, truth.warp, 1) < 1
     assert role_ratio(*reversed(planes), truth.warp, 1) > 1.25
 

@@ -25,6 +25,9 @@ __all__ = [
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
 _LOSS_PIXELS = 60_000
+_TEXTURE = 0.25  # share of the pixels that tell which capture is the sharper one
+_AROUND_PX = 15
+_DARK = 0.02  # contrast of darker places is that of noise
 _LEAST_GAIN = 1.25  # less is what averaging noise brings: it says nothing of the roles
 
 
@@ -64,6 +67,8 @@ def fit_radius(
 def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
     """How much worse the sharp image, blurred, explains the capture than the other way round.
 
+    Only where there is texture: a wall explains itself, whoever is the sharper one.
+
     Args:
         sharp, blurred: pyramids of the same size.
         warp: the fitted map.
@@ -77,8 +82,8 @@ def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
         return 0.0  # plainly the smoother one: the costly comparison is not needed
     reach = max_radius_px(sharp.size)
     radii = [r for r in _RADII_PX if r <= reach and (r == 0 or r > factor / 2)]
-    forward = _losses(sharp, blurred, warp, factor, radii)
-    backward = _losses(blurred, sharp, _inverse(warp), factor, radii)
+    forward = _losses(sharp, blurred, warp, factor, radii, texture=_TEXTURE)
+    backward = _losses(blurred, sharp, _inverse(warp), factor, radii, texture=_TEXTURE)
     if not forward or not backward:
         return 0.0
     ratio = min(forward) / max(min(backward), 1e-6)
@@ -142,13 +147,25 @@ def _steepness(plane: FloatImage) -> float:
 
 
 def _losses(
-    sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int, radii: list[float]
+    sharp: Pyramid,
+    blurred: Pyramid,
+    warp: Warp,
+    factor: int,
+    radii: list[float],
+    *,
+    texture: float = 1.0,
 ) -> list[float]:
-    """Unexplained share of the capture's contrast for each radius; empty if it cannot be told."""
+    """Unexplained share of the capture's contrast for each radius; empty if it cannot be told.
+
+    ``texture`` is the share of the pixels that are compared: those with the most around them.
+    """
     border = max_radius_px(sharp.size) / 2
     sampled, inside = _resampled(observed_plane(blurred, factor), warp, factor, border)
     inside &= (sharp[factor].clipped < 0.02) & (clipped_there(blurred, warp, factor) < 0.5)
     step = _step(inside.size)
+    if texture < 1 and inside.any():
+        contrast_there = _local_contrast(sampled)
+        inside &= contrast_there >= np.quantile(contrast_there[inside][::step], 1 - texture)
     inside = inside.ravel()[::step]
     index = np.flatnonzero(inside) * step
     target = sampled.ravel()[index].astype(np.float64)
@@ -169,6 +186,16 @@ def _losses(
         error = np.abs(target - basis @ np.linalg.solve(gram, basis.T @ target))
         losses.append(float(np.minimum(error, 4 * np.median(error)).mean()) / contrast)
     return losses
+
+
+def _local_contrast(plane: FloatImage) -> FloatImage:
+    """(h, w) variance around each pixel over the squared mean, after noise is averaged away."""
+    import cv2
+
+    smooth = cv2.blur(plane, (5, 5))
+    mean = cv2.blur(smooth, (_AROUND_PX, _AROUND_PX))
+    variance = cv2.blur(smooth * smooth, (_AROUND_PX, _AROUND_PX)) - mean * mean
+    return np.asarray(variance / np.maximum(mean, _DARK) ** 2, np.float32)
 
 
 def _blurred_once(sharp: Pyramid, factor: int, radius_px: float) -> FloatImage:
