@@ -25,7 +25,7 @@ __all__ = [
 
 _RADII_PX = (0.0, 0.7, 1.0, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0, 24.0, 34.0, 48.0)
 _LOSS_PIXELS = 60_000
-_TEXTURE = 0.25  # share of the pixels that tell which capture is the sharper one
+_TEXTURE = 0.1  # share of the pixels that tell which capture is the sharper one
 _AROUND_PX = 15
 _DARK = 0.02  # contrast of darker places is that of noise
 _LEAST_GAIN = 1.25  # less is what averaging noise brings: it says nothing of the roles
