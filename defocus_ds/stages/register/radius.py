@@ -67,7 +67,8 @@ def fit_radius(
 def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> float:
     """How much worse the sharp image, blurred, explains the capture than the other way round.
 
-    Only where there is texture: a wall explains itself, whoever is the sharper one.
+    Of the whole frame and of its most textured parts, whichever tells more: between bare walls,
+    which explain themselves, a strip of texture is few pixels.
 
     Args:
         sharp, blurred: pyramids of the same size.
@@ -82,13 +83,17 @@ def role_ratio(sharp: Pyramid, blurred: Pyramid, warp: Warp, factor: int) -> flo
         return 0.0  # plainly the smoother one: the costly comparison is not needed
     reach = max_radius_px(sharp.size)
     radii = [r for r in _RADII_PX if r <= reach and (r == 0 or r > factor / 2)]
-    forward = _losses(sharp, blurred, warp, factor, radii, texture=_TEXTURE)
-    backward = _losses(blurred, sharp, _inverse(warp), factor, radii, texture=_TEXTURE)
-    if not forward or not backward:
-        return 0.0
-    ratio = min(forward) / max(min(backward), 1e-6)
-    gained = backward[0] / max(min(backward), 1e-6)  # by blurring the capture again
-    return ratio if gained > _LEAST_GAIN else min(ratio, 1.0)
+    ratio = 0.0
+    for texture in (1.0, _TEXTURE):
+        forward = _losses(sharp, blurred, warp, factor, radii, texture=texture)
+        backward = _losses(blurred, sharp, _inverse(warp), factor, radii, texture=texture)
+        if not forward or not backward:
+            continue
+        best = max(min(backward), 1e-6)
+        found = min(forward) / best
+        gained = backward[0] / best  # by blurring the capture again
+        ratio = max(ratio, found if gained > _LEAST_GAIN else min(found, 1.0))
+    return ratio
 
 
 @dataclass(frozen=True, slots=True)
