@@ -2,7 +2,8 @@
 
 The environment says which: ``SABOTAGE="DEED PATH"`` strikes where a file whose path ends in PATH
 is about to take its name; ``SABOTAGE="DEED MODULE:CLASS.METHOD N"`` at the N-th call.  DEED is
-``kill-all`` (the build and its workers), ``kill-main``, ``kill-self``, or the name of an errno.
+``kill-all`` (the build and its workers), ``kill-main``, ``kill-self``, or the name of an errno;
+with ``late-`` before it, it is done when the file has its name.
 With ``SABOTAGE_ONCE=FILE`` it happens once, which FILE then shows.  Worker processes import this
 file again, as their main module, so it strikes in them too.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 DEED, PLACE, *NUMBER = os.environ["SABOTAGE"].split()
+LATE, DEED = DEED.startswith("late-"), DEED.removeprefix("late-")
 
 
 def strike(*path: str) -> None:
@@ -43,9 +45,13 @@ def at_rename() -> None:
     replace = Path.replace
 
     def replace_or_strike(self: Path, target: Path) -> Path:
-        if str(target).endswith(PLACE):
+        struck = str(target).endswith(PLACE)
+        if struck and not LATE:
             strike(str(self))
-        return replace(self, target)
+        there = replace(self, target)
+        if struck and LATE:
+            strike(str(target))
+        return there
 
     Path.replace = replace_or_strike  # type: ignore[method-assign, assignment]
 

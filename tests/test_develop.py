@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -350,3 +353,41 @@ def test_a_real_raw_of_another_camera_gets_its_levels_from_libraw(
     assert image.shape == (1720, 2312, 3)
     assert 40 < image.mean() < 160
     assert record.white_balance_read == (1819, 990, 1794, 990)
+
+
+_HANGS = """
+import sys
+from pathlib import Path
+from defocus_ds.config import LimitsConfig
+from defocus_ds.stages.decoding import Decoder
+
+with Decoder(LimitsConfig()) as decoder:
+    print(decoder._start().pid, flush=True)
+    decoder.run("inspect", Path(sys.argv[1]))
+"""
+
+
+def runs(process: int) -> bool:
+    """Whether it is there and not dead, waited for by nobody."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_a_decoder_ends_with_its_build(tmp_path: Path) -> None:
+    fifo = tmp_path / "never.CR2"
+    os.mkfifo(fifo)  # reading it takes as long as nobody writes
+    with subprocess.Popen(
+        [sys.executable, "-c", _HANGS, str(fifo)], stdout=subprocess.PIPE, text=True
+    ) as build:
+        assert build.stdout is not None
+        decoder = int(build.stdout.readline())
+        time.sleep(1)
+        assert runs(decoder)
+        build.kill()
+    deadline = time.monotonic() + 20
+    while runs(decoder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not runs(decoder)

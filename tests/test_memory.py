@@ -57,3 +57,28 @@ def test_peak_of_a_child_is_its_own() -> None:
     assert 1 < found < 150
     assert own > held.nbytes / 2**20
     assert peak_memory_mb(2**22 + 1) is None  # above the largest number of a process
+
+
+# room for a stage after a large one: its holes below a block that stays are of no use to it
+_NEIGHBOUR = """
+import ctypes, sys
+from defocus_ds.memory import keep_freed_memory
+from defocus_ds.pipeline.usage import limited_memory
+keep_freed_memory()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+c.free.argtypes = [ctypes.c_void_p]
+blocks = [c.malloc(100 << 20) for _ in range(10)]
+pinned = c.malloc(100)
+for block in blocks:
+    c.free(block)
+with limited_memory(1300):
+    print(bool(c.malloc(100 << 20)), bool(c.malloc(950 << 20)), bool(c.malloc(1000 << 20)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
+def test_whether_a_stage_has_room_does_not_depend_on_the_one_before() -> None:
+    command = [sys.executable, "-c", _NEIGHBOUR]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert told == ["True", "True", "False"]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from pool_work import allocate, misbehave
 from defocus_ds.config import BuildConfig, load_config
 from defocus_ds.errors import is_for_memory
 from defocus_ds.frames import Bracket
+from defocus_ds.pipeline import pool
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.pool import StageEvent, auto_jobs, run_plans
 from defocus_ds.pipeline.scene import StageTask
@@ -56,6 +58,22 @@ def test_killed_worker_fails_its_scene_only() -> None:
     assert len(done) == len(set(done)), "a stage was done twice"
     for scene in "abc":
         assert [stage for s, stage in done if s == scene] == list(STAGES)
+
+
+def test_after_a_death_only_the_stages_it_met_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    drained: list[tuple[int, list[int]]] = []
+    drain = pool._drain
+
+    def note(waiting: Any, make_task: Any, jobs: int, on_event: Any, work: Any) -> Any:
+        drained.append((jobs, [len(steps) for steps in waiting]))
+        return drain(waiting, make_task, jobs, on_event, work)
+
+    monkeypatch.setattr(pool, "_drain", note)
+    events = run(["a", "dies1", "b", "c"], jobs=2)
+    assert {e.scene for e in events if e.error} == {"dies1"}
+    alone = [lengths for jobs, lengths in drained if jobs == 1]
+    assert alone
+    assert all(lengths == [1] for lengths in alone), "the rest of a scene is not alone any more"
 
 
 def test_one_scene_is_finished_before_the_next_begins() -> None:

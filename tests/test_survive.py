@@ -97,10 +97,12 @@ def run(sabotage: str, *arguments: str | Path, once: Path | None = None) -> tupl
     return done.returncode, done.stderr
 
 
-def build_with(sabotage: str, shoot: Path, dataset: Path, **more: Path) -> tuple[int, str]:
+def build_with(
+    sabotage: str, shoot: Path, dataset: Path, *place: str, **more: Path
+) -> tuple[int, str]:
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    jobs = ("--jobs", "2" if more else "1")
-    return run(sabotage, "build", shoot, "-o", dataset, *jobs, *settings, **more)
+    place = place or ("--jobs", "2" if more else "1")
+    return run(sabotage, "build", shoot, "-o", dataset, *place, *settings, **more)
 
 
 def strays(folder: Path) -> list[str]:
@@ -138,6 +140,22 @@ def test_killed_worker_costs_nothing_but_its_stage(
     assert struck.exists()
     assert status == 0, said
     assert contents(dataset) == contents(whole), "the half-written receipt is swept too"
+
+
+@pytest.mark.parametrize("place", [(), ("--cluster", "local:1")], ids=["pool", "cluster"])
+@pytest.mark.parametrize("stage", ["register", "render"])
+def test_worker_killed_after_it_signed_costs_nothing(
+    shoot: Path, whole: Path, tmp_path: Path, stage: str, place: tuple[str, ...]
+) -> None:
+    dataset, struck = tmp_path / "dataset", tmp_path / "struck"
+    sabotage = f"late-kill-self receipts/scene01/{stage}.json"
+    status, said = build_with(sabotage, shoot, dataset, *place, once=struck)
+    assert struck.exists()
+    assert status == 0, said
+    assert contents(dataset) == contents(whole)
+    signed_then = (dataset / f"receipts/scene01/{stage}.json").stat().st_mtime_ns
+    assert signed_then <= struck.stat().st_mtime_ns, "the stage was done twice"
+    assert not (dataset / "work/scene01").exists()
 
 
 def test_disk_full_in_a_worker(shoot: Path, whole: Path, half: Path) -> None:

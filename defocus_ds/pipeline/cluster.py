@@ -18,7 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,8 @@ def run_plans_on_cluster(
                 for worker in crew.idle():
                     if waiting:
                         steps = waiting.pop()
-                        crew.give(worker, make_task(*steps[0]), steps)
+                        task = replace(make_task(*steps[0]), again=losses[steps[0]] > 0)
+                        crew.give(worker, task, steps)
                 for job, error in crew.ended():
                     step = job.steps[0]
                     losses[step] += isinstance(error, _Lost)

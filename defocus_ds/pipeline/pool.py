@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defocus_ds.config import LimitsConfig
@@ -82,14 +82,22 @@ def run_plans(
         work: what a worker does with a task, returning seconds; default: the stage itself.
     """
     work = work or _seconds
+
+    def make_again(scene: str, stage: str) -> StageTask:
+        return replace(make_task(scene, stage), again=True)
+
     waiting = [[(plan.scene, stage) for stage in plan.todo] for plan in plans if plan.todo]
     waiting.reverse()  # a stack: the scene on top is served first
     alone: list[list[tuple[str, str]]] = []  # were running when a worker died
     while waiting or alone:
         if alone:
-            broken = _drain([alone.pop()], make_task, 1, on_event, work)
-            for steps in broken:  # it was alone, so it is the culprit
-                on_event(StageEvent(*steps[0], 0.0, death_notice(make_task(*steps[0]))))
+            steps = alone.pop()
+            ended: list[StageEvent] = []
+            if _drain([steps[:1]], make_again, 1, ended.append, work):  # it is the culprit
+                ended = [StageEvent(*steps[0], 0.0, death_notice(make_task(*steps[0])))]
+            on_event(ended[0])
+            if not ended[0].error and len(steps) > 1:
+                waiting.append(steps[1:])
         else:
             alone = _drain(waiting, make_task, jobs, on_event, work)
 
@@ -132,8 +140,8 @@ def _drain(
                     return list(running.values())
                 running[future] = steps
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            # what ended well beside a death is done, and not to be done again
-            for future in sorted(finished, key=lambda f: f.exception() is not None):
+            # what ended beside a death has ended, and is not to be done again
+            for future in sorted(finished, key=_is_death):
                 steps = running[future]
                 try:
                     seconds = future.result()
@@ -148,6 +156,10 @@ def _drain(
                 if len(steps) > 1:
                     waiting.append(steps[1:])
     return []
+
+
+def _is_death(future: Future[float]) -> bool:
+    return isinstance(future.exception(), BrokenProcessPool)
 
 
 def _seconds(task: StageTask) -> float:

@@ -27,6 +27,7 @@ from defocus_ds.pipeline.plan import (
     current_versions,
     doubted_by,
     file_stamps,
+    outputs_hold,
     pair_seed,
     stage_config_digest,
 )
@@ -53,7 +54,8 @@ __all__ = ["StageTask", "run_stage"]
 class StageTask:
     """Everything a worker needs to do one stage of one scene.
 
-    ``claim`` is there as long as the build that gave the task; None does not ask.
+    ``claim`` is there as long as the build that gave the task; None does not ask.  ``again`` says
+    that a worker died at it, perhaps after it had signed.
     """
 
     dataset: Path
@@ -62,6 +64,7 @@ class StageTask:
     config: BuildConfig
     stage: str
     claim: Path | None = None
+    again: bool = False
 
     @property
     def scene(self) -> str:
@@ -90,9 +93,8 @@ def run_stage(task: StageTask) -> Receipt:
     """
     limit_mb = task.config.limits.stage_memory_mb
     try:
-        # a decoder is a process with a limit of its own, which must not inherit a lower one
-        with limited_memory(None if task.stage == "develop" else limit_mb):
-            return _run_and_sign(task)
+        with limited_memory(limit_mb):
+            return (_signed(task) if task.again else None) or _run_and_sign(task)
     except NotWritten as error:
         raise NotWritten(f"{task.scene}: {task.stage}: {error}") from error
     except StageFailed:
@@ -123,9 +125,29 @@ def _run_and_sign(task: StageTask) -> Receipt:
     if task.claim is not None and not task.claim.exists():
         raise StageFailed(f"{task.scene}: {task.stage}: its build is over; not signed.")
     write_receipt(task.dataset, receipt)
+    _clear(task)
+    return receipt
+
+
+def _signed(task: StageTask) -> Receipt | None:
+    """The receipt of the stage, if it is of this task and its files are there."""
+    receipt = read_receipt(task.dataset, task.scene, task.stage)
+    if (
+        receipt is None
+        or receipt.config_digest != stage_config_digest(task.config, task.stage)
+        or receipt.versions != current_versions(task.stage)
+        or receipt.inputs != _inputs(task)
+        or not outputs_hold(receipt, task.dataset)
+    ):
+        return None
+    _clear(task)
+    return receipt
+
+
+def _clear(task: StageTask) -> None:
+    """What stages left for each other goes with the last of them."""
     if task.stage == STAGES[task.config.preset][-1]:
         shutil.rmtree(task.dataset / "work" / task.scene, ignore_errors=True)
-    return receipt
 
 
 def _inputs(task: StageTask) -> dict[str, str]:

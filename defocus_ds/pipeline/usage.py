@@ -11,25 +11,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from defocus_ds.errors import DefocusError, is_for_memory
-from defocus_ds.memory import peak_memory_mb
+from defocus_ds.memory import kept_memory, peak_memory_mb
 
 __all__ = ["Meter", "limited_memory", "why_failed"]
 
 
 @contextmanager
-def limited_memory(megabytes: int | None) -> Iterator[None]:
+def limited_memory(megabytes: int) -> Iterator[None]:
     """A block in which this process cannot allocate more: `MemoryError`, not a dead machine.
 
     Counted are the heap, private mappings and stacks of all its threads (``VmData``), not shared
-    libraries.  Processes started in the block inherit the limit.  Only Linux counts so; elsewhere
-    nothing is limited, nor where the limit is None.
+    libraries, nor what it freed and kept before: whether the block has room must not depend on
+    what its process did.  Processes started in it inherit the limit.  Only Linux counts so;
+    elsewhere nothing is limited.
     """
-    if sys.platform != "linux" or megabytes is None:
+    if sys.platform != "linux":
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min([megabytes * 2**20, *known]), hard))
+    wanted = megabytes * 2**20 + kept_memory()
+    resource.setrlimit(resource.RLIMIT_DATA, (min([wanted, *known]), hard))
     try:
         yield
     finally:

@@ -1,15 +1,18 @@
-"""The process that decodes captures: ``python -m defocus_ds.stages.decode_worker MEGABYTES``.
+"""The process that decodes: ``python -m defocus_ds.stages.decode_worker MEGABYTES PARENT``.
 
-Limits its own memory, reads jobs as lines of JSON on stdin and answers each with a line of JSON
-on stdout: ``{"result": ...}`` or ``{"error": name, "message": text}``.  A job of several
-files tells which it is at in lines ``{"at": name}`` before.  A crash here harms nobody else.
+Limits its own memory, ends with the process PARENT, reads jobs as lines of JSON on stdin and
+answers each with a line of JSON on stdout: ``{"result": ...}`` or ``{"error": name, "message":
+text}``.  A job of several files tells which it is at in lines ``{"at": name}`` before.  A crash
+here harms nobody else.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +23,7 @@ import numpy.typing as npt
 
 from defocus_ds.errors import CaptureUnreadable, DevelopFailed, is_for_memory
 from defocus_ds.frames import UInt8Image
-from defocus_ds.memory import keep_freed_memory
+from defocus_ds.memory import keep_freed_memory, kept_memory
 
 __all__ = ["main"]
 
@@ -31,7 +34,8 @@ class NotSaved(Exception):
 
 def main() -> int:
     """Do the jobs on stdin, until its end."""
-    _limit_memory(int(sys.argv[1]))
+    limit_mb, parent = map(int, sys.argv[1:])
+    _end_with(parent)
     keep_freed_memory()
     # what a library prints must not be taken for an answer
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -42,6 +46,7 @@ def main() -> int:
         answers.flush()
 
     for line in sys.stdin:
+        _limit_memory(limit_mb)
         tell(_answer(json.loads(line), lambda name: tell({"at": name})))
     return 0
 
@@ -58,15 +63,27 @@ def _answer(job: dict[str, Any], at: Callable[[str], None]) -> dict[str, Any]:
         return {"error": name, "message": str(error)}
 
 
+def _end_with(parent: int) -> None:
+    """A decoder that nobody waits for must not go on, nor write where another build is at work."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before that
+        os._exit(1)
+
+
 def _limit_memory(megabytes: int) -> None:
+    """Of the address space, without what earlier jobs left to be used again."""
     try:
         import resource
     except ImportError:  # not on Windows; the time limit still holds
         return
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = megabytes * 2**20
+    wanted = megabytes * 2**20 + kept_memory()
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)  # the soft one is that of the stage
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def _develop(job: dict[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Decoder:
     def _start(self) -> subprocess.Popen[bytes]:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
-            [*_COMMAND, str(self._limits.decode_memory_mb)],
+            [*_COMMAND, str(self._limits.decode_memory_mb), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
