@@ -36,7 +36,7 @@ from scale_scenes import lay_out, make_scenes, planted, sign_scenes
 __all__ = ["LEVELS", "STEPS", "main", "measured", "run"]
 
 LEVELS = ("low", "medium", "high")
-SIZES = (50, 305, 1000, 2500)
+SIZES = (50, 305, 1000)
 STEPS = (
     "start",
     "plan",

@@ -86,6 +86,8 @@ def test_linear_growth_meets_the_targets_and_faster_growth_does_not() -> None:
     assert "**missed**" not in linear
     missed = re.findall(r"exponent \| 1\.[45]\d \| ≤ 1.15 \| \*\*missed", faster)
     assert len(missed) == len(TIMED)
+    at_the_end = re.findall(r"exponent at the end \| 1\.[45]\d \| ≤ 1.15 \| \*\*missed", faster)
+    assert len(at_the_end) == len(TIMED)
     assert f"{STREAMED[0]}: memory a scene" in linear
     json.dumps(summary(figures(1.0)))
 
