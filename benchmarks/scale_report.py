@@ -114,7 +114,8 @@ def _head(given: argparse.Namespace, sizes: Sequence[int], steps: Mapping[int, A
     return f"""# Scale
 
 `python benchmarks/scale.py OUT --scenes {given.scenes} --scene-cpu-s {given.scene_cpu_s:g}`: time,
-memory and bytes of every command with {", ".join(map(str, sizes))} scenes, {last["crop"]["count"]} crops of 128x128 at the most.
+memory and bytes of every command with {", ".join(map(str, sizes))} scenes,
+{last["crop"]["count"]} crops of 128x128 at the most.
 
 What was made: every scene is a picture of 384x256 of its own, drawn by the simulator's dead leaves,
 and its blurs by disks of 1.2, 2.0 and 3.2 px in linear light, six crops a level; every hundredth
@@ -294,7 +295,8 @@ not anyone's offer: {given.core_hour:g} a core-hour, {given.tb_month:g} a TB and
 once, {held_mb:.2f} MB a full-size scene, so that 16 GB are {16_000 / held_mb:.0f} scenes. Then the
 format: `scenes.parquet` may have 200,000 rows and 4 GB, which is {SCENE_LIMIT} small scenes, but
 with 435 KB of records a full-size scene only {TABLE_BYTES / RECORD_BYTES:.0f}; and a manifest of
-4 GB, at 364 bytes a row, has {TABLE_BYTES / MANIFEST_ROW_BYTES / 1e6:.1f} million crops of a level, those of
+4 GB, at 364 bytes a row, has {TABLE_BYTES / MANIFEST_ROW_BYTES / 1e6:.1f} million crops of a level,
+those of
 {TABLE_BYTES / MANIFEST_ROW_BYTES * 3 / crops:.0f} such scenes. A million scenes are therefore no
 single dataset, and need not be: scenes share nothing until the release. With one dataset a shoot
 the next limit is moving and keeping: 1,000 shoots a day are {traffic:.0f} MB/s in and out on
