@@ -563,3 +563,11 @@ def test_every_command_of_the_page_runs(
         words = ["6" if word == "2100" else word for word in words[1:]]
         done = CliRunner().invoke(cli, [*words, *small])
         assert done.exit_code == 0, f"{line}: {done.output}"
+
+
+def test_no_images_is_not_all_of_them(photographs: Path, tmp_path: Path) -> None:
+    line = ["import", "sharp", str(photographs), "-o", str(tmp_path / "out"), "--images", "0"]
+    done = CliRunner().invoke(cli, line)
+    assert done.exit_code == 2
+    assert "0 is not in the range" in done.stderr
+    assert not (tmp_path / "out").exists()
