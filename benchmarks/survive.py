@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from results import machine, note, table, write_text
 from same_bytes import VARYING, contents, signed
@@ -31,7 +32,8 @@ __all__ = ["Tally", "Trial", "torment"]
 KINDS = ("all processes", "main process", "one worker")
 _GRACE_S = 15.0
 _ABOUT = """\
-A small simulated shoot is built, cropped and released once without interruption. Then each
+A simulated shoot of {scenes} scenes of {size} is built by {jobs} workers (one pair a scene, 50
+iterations of the first guess), cropped (32x32) and released once without interruption. Then each
 command is started, killed with SIGKILL at a moment drawn uniformly over the seconds that it takes
 alone, and started again at once on the same folder, until a run ends before its moment comes;
 that result is compared with the uninterrupted one and the next folder begins, until the kills are
@@ -250,7 +252,9 @@ def _trials(work: Path, *, scenes: int, size: str, seed: int, jobs: int) -> list
     ]
 
 
-def _page(trials: Sequence[Trial], tallies: Sequence[Tally], command: str) -> str:
+def _page(
+    trials: Sequence[Trial], tallies: Sequence[Tally], command: str, shoot: dict[str, Any]
+) -> str:
     rows = [
         (
             f"`{trial.name}`",
@@ -279,7 +283,7 @@ def _page(trials: Sequence[Trial], tallies: Sequence[Tally], command: str) -> st
     varying = ", ".join(f"`{name}`" for name in VARYING)
     measured = machine(["defocus-ds", "numpy", "pyarrow"])
     return (
-        f"# Killed and started again\n\n{_ABOUT.format(varying=varying, grace=_GRACE_S)}\n"
+        f"# Killed and started again\n\n{_ABOUT.format(varying=varying, grace=_GRACE_S, **shoot)}\n"
         f"Made by\n\n    {command}\n\n"
         f"on {'; '.join(f'{k} {v}' for k, v in measured.items())}.\n\n{table(header, rows)}"
     )
@@ -304,10 +308,14 @@ def main() -> int:
             torment(trial, count, folder=work, seed=args.seed)
             for trial, count in zip(trials, kills, strict=True)
         ]
-    command = f"python benchmarks/survive.py --kills {args.kills} --few {args.few}"
+    command = "python benchmarks/survive.py" + "".join(
+        f" --{name} {value}"
+        for name, value in vars(args).items()
+        if name != "output" and value != parser.get_default(name)
+    )
     if any(t.kills.total() < count for t, count in zip(tallies, kills, strict=True)):
         command += "  # interrupted before the last kill"
-    page = _page(trials, tallies, command)
+    page = _page(trials, tallies, command, {**options, "scenes": args.scenes})
     print(page)
     if args.output:
         write_text(args.output, page)

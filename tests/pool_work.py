@@ -10,7 +10,7 @@ import numpy as np
 
 from defocus_ds.errors import StageFailed
 from defocus_ds.pipeline import scene
-from defocus_ds.pipeline.scene import StageTask
+from defocus_ds.pipeline.task import StageTask
 
 
 def misbehave(task: StageTask) -> float:

@@ -251,6 +251,45 @@ def test_unusable_files_are_named_and_the_rest_is_built(small_shoot: Path, tmp_p
     assert {entry["where"] for entry in recorded} == set(complaints)
 
 
+def test_a_capture_that_became_unusable_unseen_is_named(small_shoot: Path, tmp_path: Path) -> None:
+    """As a lost permission does: names, sizes and times are what they were."""
+    shoot, dataset = tmp_path / "shoot", tmp_path / "d"
+    for scene in ("scene01", "scene02"):
+        shutil.copytree(small_shoot / scene, shoot / scene)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(event: object) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        defocus_ds.build(shoot, dataset, config=QUICK, jobs=1, on_event=stop)
+    lost = sorted((shoot / "scene02").glob("*.CR2"))[1]
+    before, data = lost.stat(), bytearray(lost.read_bytes())
+    data[:1024] = bytes(1024)
+    lost.write_bytes(data)
+    os.utime(lost, ns=(before.st_atime_ns, before.st_mtime_ns))
+    report = defocus_ds.build(shoot, dataset, config=QUICK, jobs=1)
+    assert report.scenes == ("scene01",)
+    assert not report.clean
+    assert any(lost.name in str(c) for c in report.complaints)
+    assert any(lost.name in where for where, _ in defocus_ds.status(dataset).left_out)
+    tight = load_config(settings=["limits.max_megapixels=0.1"])
+    with pytest.raises(ShootError, match=r"megapixels \(limit 0\.1\)"):
+        defocus_ds.build(shoot, dataset, config=tight, replace_scenes=True)
+
+
+def test_built_scenes_that_cannot_be_used_now_are_said_with_the_reason(
+    small_shoot: Path, dataset: Path, tmp_path: Path
+) -> None:
+    shoot = Path(shutil.copytree(small_shoot, tmp_path / "shoot"))
+    lost = sorted((shoot / "scene02").glob("*.CR2"))[1]
+    lost.write_bytes(b"")
+    with pytest.raises(DatasetError, match=rf"scene02; .*{lost.name}: .*empty.*Mend the shoot"):
+        defocus_ds.build(shoot, dataset, config=QUICK)
+
+
 def test_pair_of_another_scene_is_rejected_and_kept_apart(
     small_shoot: Path, tmp_path: Path
 ) -> None:

@@ -27,7 +27,8 @@ from defocus_ds.pipeline.cluster import check_scheduler, run_plans_on_cluster
 from defocus_ds.pipeline.cluster_worker import Refused, Terms, do_stage, software
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.pool import StageEvent
-from defocus_ds.pipeline.scene import StageTask, run_stage
+from defocus_ds.pipeline.scene import run_stage
+from defocus_ds.pipeline.task import StageTask
 from defocus_ds.stages.ingest import survey
 from defocus_ds.store import read_receipt, sha256_file
 from defocus_ds_cli.main import cli

@@ -10,6 +10,7 @@ import pytest
 from defocus_ds.config import LimitsConfig
 from defocus_ds.pipeline import auto_jobs
 from defocus_ds.pipeline.machine import free_cores, free_memory_mb
+from defocus_ds.pipeline.place import choose_place
 
 GB = 2**30
 HOST_GB = 256
@@ -113,3 +114,16 @@ def test_half_a_core_is_one_worker(tmp_path: Path) -> None:
 def test_a_system_that_tells_nothing_counts_its_cores(tmp_path: Path) -> None:
     assert free_memory_mb(root=tmp_path) is None
     assert auto_jobs(root=tmp_path) == 32
+
+
+def test_fewer_workers_than_cores_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    for name in ("pipeline.pool", "pipeline.place"):
+        monkeypatch.setattr(f"defocus_ds.{name}.free_memory_mb", lambda **_: 7000)
+    choose_place(LimitsConfig(), jobs=None, scheduler=None, on_notice=said.append)
+    assert said == [
+        "2 of 32 cores used: 7000 MB are free, and a worker may need 3000 "
+        "(limits.stage_memory_mb). --jobs N decides otherwise."
+    ]
+    choose_place(LimitsConfig(), jobs=1, scheduler=None, on_notice=said.append)
+    assert len(said) == 1

@@ -22,7 +22,7 @@ from defocus_ds.frames import Bracket
 from defocus_ds.pipeline import pool
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.pool import StageEvent, auto_jobs, run_plans
-from defocus_ds.pipeline.scene import StageTask
+from defocus_ds.pipeline.task import StageTask
 from defocus_ds.pipeline.usage import limited_memory
 
 STAGES = ("ingest", "develop", "render")

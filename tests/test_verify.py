@@ -25,6 +25,7 @@ from defocus_ds.dataset.checksums import write_sums
 from defocus_ds.dataset.crop import crop
 from defocus_ds.dataset.export.source import open_streams
 from defocus_ds.dataset.findings import Finding
+from defocus_ds.dataset.folders import only_writer
 from defocus_ds.dataset.loaders import load_crops
 from defocus_ds.dataset.manifest import SCENE_SCHEMA, read_scenes
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
@@ -668,6 +669,11 @@ def test_an_interrupted_build_is_called_unfinished(command: str, tmp_path: Path)
     assert f"unfinished; go on with: defocus-ds build '/my shoot' -o '{dataset}'" in done.stderr
     state = CliRunner().invoke(cli, ["status", str(dataset)])
     assert f"go on with: defocus-ds build '/my shoot' -o '{dataset}'" in state.stdout
+    with only_writer(dataset):
+        done = CliRunner().invoke(cli, [command, str(dataset)])
+    assert done.exit_code != 0
+    assert "at work" in done.stderr
+    assert "go on with" not in done.stderr
 
 
 def test_one_finding_is_not_called_findings(tmp_path: Path) -> None:

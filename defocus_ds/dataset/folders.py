@@ -55,8 +55,11 @@ def only_writer(dataset: Path, *, sweep: bool = False) -> Iterator[None]:
     Raises:
         BusyError: another process is writing to the dataset.
         DatasetError: its disk has no locks.
+        NotWritten: no permission to write there, not even the lock.
     """
-    with (dataset / ".lock").open("a+") as file:
+    with writing(dataset / ".lock"):
+        opened = (dataset / ".lock").open("a+")
+    with opened as file:
         _lock(dataset, file)
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         holder = f"process {os.getpid()} on {platform.node() or 'unknown'} since {since}"

@@ -28,7 +28,7 @@ from defocus_ds.pipeline.look import apply_skips, look
 from defocus_ds.pipeline.place import choose_place
 from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.pipeline.pool import StageEvent
-from defocus_ds.pipeline.scene import StageTask
+from defocus_ds.pipeline.task import StageTask
 from defocus_ds.store import read_receipt
 
 __all__ = ["BuildReport", "build"]

@@ -51,10 +51,11 @@ def refuse_to_lose(dataset: Path, found: Shoot) -> None:
     present = {bracket.scene: bracket for bracket in found.brackets}
     lost = [s for s in journal.scenes if s not in present and (dataset / "images" / s).is_dir()]
     if lost:
+        why = f"; {str(found.errors[0]).rstrip('.')}" if found.errors else ""
         raise DatasetError(
             f"{dataset}: holds {len(lost)} scenes that {found.root} lacks or cannot use now "
-            f"({first_names(lost, most=3)}). Mend the shoot, choose another -o, or give --replace "
-            "to let them go."
+            f"({first_names(lost, most=3)}{why}). Mend the shoot, choose another -o, or give "
+            "--replace to let them go."
         )
     if journal.shoot == str(found.root):
         return

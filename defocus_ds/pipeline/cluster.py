@@ -26,7 +26,8 @@ from defocus_ds.errors import ClusterFailed, InputError, NotWritten, StageFailed
 from defocus_ds.pipeline.cluster_worker import Refused, Terms, claimed, do_stage, software
 from defocus_ds.pipeline.plan import ScenePlan
 from defocus_ds.pipeline.pool import StageEvent, death_notice, failed_event, one_thread
-from defocus_ds.pipeline.scene import StageTask, run_stage
+from defocus_ds.pipeline.scene import run_stage
+from defocus_ds.pipeline.task import StageTask
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -232,6 +233,7 @@ def _connected(scheduler: str) -> Iterator[Client]:
             "pip install -c constraints.txt -e '.[cluster]'"
         ) from error
     with ExitStack() as stack:
+        stack.enter_context(_quiet())
         workers = _local_workers(scheduler)
         if workers is not None:
             stack.enter_context(one_thread())
@@ -257,6 +259,20 @@ def _connected(scheduler: str) -> Iterator[Client]:
                     f"({error}). Is it running, and is its port open?"
                 ) from error
         yield stack.enter_context(client)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What goes wrong with a scheduler is said once, by this program; Dask prints its stack."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager

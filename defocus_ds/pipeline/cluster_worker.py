@@ -15,7 +15,7 @@ from pathlib import Path
 import defocus_ds
 from defocus_ds.memory import keep_freed_memory
 from defocus_ds.pipeline.plan import STAGES, current_versions
-from defocus_ds.pipeline.scene import StageTask
+from defocus_ds.pipeline.task import StageTask
 
 __all__ = ["Refused", "Terms", "claimed", "do_stage", "software"]
 

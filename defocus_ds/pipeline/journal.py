@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from defocus_ds.config import BuildConfig, config_from_dict
+from defocus_ds.dataset.folders import being_written
 from defocus_ds.dataset.kinds import what_it_is
 from defocus_ds.errors import ConfigError, DatasetError
 from defocus_ds.frames import Bracket
@@ -100,6 +101,8 @@ def refuse_unfinished(dataset: Path) -> None:
     """
     if (dataset / "dataset.json").exists() or not _journal_path(dataset).is_file():
         return
+    if being_written(dataset):
+        raise DatasetError(f"{dataset}: its build is at work. Wait for it; see: defocus-ds status")
     again = command_line("build", read_journal(dataset).shoot, "-o", dataset)
     raise DatasetError(f"{dataset}: this build is unfinished; go on with: {again}")
 

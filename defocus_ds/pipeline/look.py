@@ -30,9 +30,13 @@ def look(
     known = ""
     with suppress(DatasetError):
         known = read_journal(dataset).listing
-    found = survey(shoot, confirm=known != listing, limits=config.limits, progress=on_scan).shoot
-    if known == listing:  # the same files had nothing to complain of
-        found = replace(found, complaints=())
+    found = None
+    if known == listing:  # files of these names and times had nothing to complain of
+        found = survey(shoot, confirm=False, limits=config.limits, progress=on_scan).shoot
+        # a lost permission or another limit changes neither name nor time
+        found = None if found.errors else replace(found, complaints=())
+    if found is None:
+        found = survey(shoot, confirm=True, limits=config.limits, progress=on_scan).shoot
     if not found.brackets:
         said = [str(c).removeprefix(f"{shoot}: ").rstrip(".") for c in found.complaints]
         reasons = first_names(said, most=1) or "no captures found"

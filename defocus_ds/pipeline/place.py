@@ -7,6 +7,7 @@ from functools import partial
 
 from defocus_ds.config import LimitsConfig
 from defocus_ds.pipeline.cluster import check_scheduler, run_plans_on_cluster
+from defocus_ds.pipeline.machine import free_cores, free_memory_mb
 from defocus_ds.pipeline.pool import auto_jobs, run_plans
 
 __all__ = ["choose_place"]
@@ -25,12 +26,19 @@ def choose_place(
         limits: of a stage; they decide how many workers fit when ``jobs`` is None.
         jobs: worker processes of this machine.
         scheduler: a cluster instead, as for `run_plans_on_cluster`.
-        on_notice: called with a line when a cluster's worker is refused or lost.
+        on_notice: called with a line when a cluster's worker is refused or lost, or when memory
+            allows fewer workers than there are cores.
 
     Raises:
         InputError: the scheduler cannot be reached.
     """
     if scheduler is None:
-        return partial(run_plans, jobs=jobs or auto_jobs(limits))
+        if jobs is None and (jobs := auto_jobs(limits)) < (cores := free_cores()) and on_notice:
+            on_notice(
+                f"{jobs} of {cores} cores used: {free_memory_mb()} MB are free, and a worker may "
+                f"need {limits.stage_memory_mb} (limits.stage_memory_mb). --jobs N decides "
+                "otherwise."
+            )
+        return partial(run_plans, jobs=jobs or 1)
     check_scheduler(scheduler)
     return partial(run_plans_on_cluster, scheduler=scheduler, on_notice=on_notice)

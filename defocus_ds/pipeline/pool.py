@@ -19,7 +19,8 @@ from defocus_ds.errors import NotWritten, StageFailed, WorkerDied
 from defocus_ds.memory import keep_freed_memory
 from defocus_ds.pipeline.machine import free_cores, free_memory_mb
 from defocus_ds.pipeline.plan import ScenePlan
-from defocus_ds.pipeline.scene import StageTask, run_stage
+from defocus_ds.pipeline.scene import run_stage
+from defocus_ds.pipeline.task import StageTask
 
 __all__ = [
     "StageEvent",

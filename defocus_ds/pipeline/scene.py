@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from defocus_ds.config import BuildConfig
 from defocus_ds.errors import (
     CaptureUnreadable,
     ColourFailed,
@@ -18,19 +15,16 @@ from defocus_ds.errors import (
     RegistrationFailed,
     StageFailed,
 )
-from defocus_ds.frames import Bracket, Level
+from defocus_ds.frames import Level
 from defocus_ds.optics import Transfer
 from defocus_ds.pipeline.plan import (
-    STAGES,
-    chain_digest,
     colour_first,
     current_versions,
     doubted_by,
-    file_stamps,
-    outputs_hold,
     pair_seed,
     stage_config_digest,
 )
+from defocus_ds.pipeline.task import StageTask, clear, inputs_of, receipt_of, signed
 from defocus_ds.pipeline.usage import Meter, limited_memory, why_failed
 from defocus_ds.pipeline.workspace import (
     developed_name,
@@ -39,37 +33,9 @@ from defocus_ds.pipeline.workspace import (
     matched_name,
     save_array,
 )
-from defocus_ds.store import (
-    Receipt,
-    read_receipt,
-    sha256_file,
-    write_png,
-    write_receipt,
-)
+from defocus_ds.store import Receipt, sha256_file, write_png, write_receipt
 
-__all__ = ["StageTask", "run_stage"]
-
-
-@dataclass(frozen=True, slots=True)
-class StageTask:
-    """Everything a worker needs to do one stage of one scene.
-
-    ``claim`` is there as long as the build that gave the task; None does not ask.  ``again`` says
-    that a worker died at it, perhaps after it had signed.
-    """
-
-    dataset: Path
-    shoot: Path
-    bracket: Bracket
-    config: BuildConfig
-    stage: str
-    claim: Path | None = None
-    again: bool = False
-
-    @property
-    def scene(self) -> str:
-        """Its name."""
-        return self.bracket.scene
+__all__ = ["run_stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +60,7 @@ def run_stage(task: StageTask) -> Receipt:
     limit_mb = task.config.limits.stage_memory_mb
     try:
         with limited_memory(limit_mb):
-            return (_signed(task) if task.again else None) or _run_and_sign(task)
+            return (signed(task) if task.again else None) or _run_and_sign(task)
     except NotWritten as error:
         raise NotWritten(f"{task.scene}: {task.stage}: {error}") from error
     except StageFailed:
@@ -106,7 +72,7 @@ def run_stage(task: StageTask) -> Receipt:
 
 def _run_and_sign(task: StageTask) -> Receipt:
     meter = Meter()
-    inputs = _inputs(task)
+    inputs = inputs_of(task)
     done = _STAGE_FUNCTIONS[task.stage](task)
     files = {name: task.dataset / name for name in done.files}
     receipt = Receipt(
@@ -125,46 +91,7 @@ def _run_and_sign(task: StageTask) -> Receipt:
     if task.claim is not None and not task.claim.exists():
         raise StageFailed(f"{task.scene}: {task.stage}: its build is over; not signed.")
     write_receipt(task.dataset, receipt)
-    _clear(task)
-    return receipt
-
-
-def _signed(task: StageTask) -> Receipt | None:
-    """The receipt of the stage, if it is of this task and its files are there."""
-    receipt = read_receipt(task.dataset, task.scene, task.stage)
-    if (
-        receipt is None
-        or receipt.config_digest != stage_config_digest(task.config, task.stage)
-        or receipt.versions != current_versions(task.stage)
-        or receipt.inputs != _inputs(task)
-        or not outputs_hold(receipt, task.dataset)
-    ):
-        return None
-    _clear(task)
-    return receipt
-
-
-def _clear(task: StageTask) -> None:
-    """What stages left for each other goes with the last of them."""
-    if task.stage == STAGES[task.config.preset][-1]:
-        shutil.rmtree(task.dataset / "work" / task.scene, ignore_errors=True)
-
-
-def _inputs(task: StageTask) -> dict[str, str]:
-    stages = STAGES[task.config.preset]
-    index = stages.index(task.stage)
-    if index == 0:
-        return file_stamps(task.bracket, task.shoot)
-    return {"previous": chain_digest(_receipt(task, stages[index - 1]))}
-
-
-def _receipt(task: StageTask, stage: str) -> Receipt:
-    receipt = read_receipt(task.dataset, task.scene, stage)
-    if receipt is None:
-        raise StageFailed(
-            f"{task.scene}: {task.stage} needs the receipt of {stage}, which is missing or "
-            "damaged. Run the same build again."
-        )
+    clear(task)
     return receipt
 
 
@@ -186,7 +113,7 @@ def _develop(task: StageTask) -> _Done:
     from defocus_ds.stages.decoding import Decoder
     from defocus_ds.stages.develop import develop, plan_development
 
-    ingested = {c["level"]: c["sha256"] for c in _receipt(task, "ingest").result["captures"]}
+    ingested = {c["level"]: c["sha256"] for c in receipt_of(task, "ingest").result["captures"]}
     development = plan_development(task.bracket, task.config.develop, limits=task.config.limits)
     records: dict[str, Any] = {}
     with Decoder(task.config.limits) as decoder:
@@ -223,7 +150,7 @@ def _register(task: StageTask) -> _Done:
 
     sharp = load_developed(task.dataset, task.scene, Level.SHARP)
     prepared = pyramid(sharp, _transfer(task))
-    colours = _receipt(task, "colour").result["colour"] if colour_first(task.config) else {}
+    colours = receipt_of(task, "colour").result["colour"] if colour_first(task.config) else {}
     records: dict[str, Any] = {}
     for pair in task.bracket.pairs:
         if "failed" in colours.get(pair.level, {}):
@@ -252,7 +179,7 @@ def _colour(task: StageTask) -> _Done:
     from defocus_ds.stages.register import Alignment
 
     alignments = (
-        {} if colour_first(task.config) else _receipt(task, "register").result["alignments"]
+        {} if colour_first(task.config) else receipt_of(task, "register").result["alignments"]
     )
     sharp = load_developed(task.dataset, task.scene, Level.SHARP)
     records: dict[str, Any] = {}
@@ -290,8 +217,8 @@ def _render(task: StageTask) -> _Done:
     from defocus_ds.resample import resample
     from defocus_ds.stages.register import Alignment
 
-    alignments = _receipt(task, "register").result["alignments"]
-    colours = _receipt(task, "colour").result["colour"]
+    alignments = receipt_of(task, "register").result["alignments"]
+    colours = receipt_of(task, "colour").result["colour"]
     images: dict[str, Any] = {}
     name = f"images/{task.scene}/{Level.SHARP}.png"
     write_png(task.dataset / name, load_developed(task.dataset, task.scene, Level.SHARP))
@@ -340,4 +267,4 @@ _STAGE_FUNCTIONS: dict[str, Callable[[StageTask], _Done]] = {
 
 
 def _transfer(task: StageTask) -> Transfer:
-    return Transfer(_receipt(task, "develop").result["development"]["transfer"])
+    return Transfer(receipt_of(task, "develop").result["development"]["transfer"])
