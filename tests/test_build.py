@@ -290,6 +290,20 @@ def test_built_scenes_that_cannot_be_used_now_are_said_with_the_reason(
         defocus_ds.build(shoot, dataset, config=QUICK)
 
 
+def test_a_disk_that_will_not_hold_the_images_is_said_first(
+    small_shoot: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr("defocus_ds.pipeline.place.shutil.disk_usage", lambda _: usage)
+    said: list[str] = []
+    defocus_ds.build(small_shoot, dataset, config=QUICK, jobs=1, on_notice=said.append)
+    assert said == [], "nothing is to be done"
+    shutil.rmtree(dataset / "receipts/scene01")
+    defocus_ds.build(small_shoot, dataset, config=QUICK, jobs=1, on_notice=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("the images to build take about 2 MB, and 0 MB are free in")
+
+
 def test_pair_of_another_scene_is_rejected_and_kept_apart(
     small_shoot: Path, tmp_path: Path
 ) -> None:

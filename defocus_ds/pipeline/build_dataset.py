@@ -25,7 +25,7 @@ from defocus_ds.pipeline.journal import (
     write_journal,
 )
 from defocus_ds.pipeline.look import apply_skips, look
-from defocus_ds.pipeline.place import choose_place
+from defocus_ds.pipeline.place import choose_place, lack_of_room
 from defocus_ds.pipeline.plan import STAGES, ScenePlan, plan_scene
 from defocus_ds.pipeline.pool import StageEvent
 from defocus_ds.pipeline.task import StageTask
@@ -92,7 +92,8 @@ def build(
         on_plan: called with what is to do, before the work; captures whose times changed are
             hashed first, and then it is called again with what is left.
         on_event: called as each stage of each scene ends.
-        on_notice: called with a line when a cluster's worker is refused or lost.
+        on_notice: called with a line when a cluster's worker is refused or lost, when memory
+            allows fewer workers than there are cores, or when the disk will not hold the images.
 
     Returns:
         The report; failures and rejections are in it, they are not raised.
@@ -133,6 +134,9 @@ def build(
             plans = run.plans()
             if on_plan:
                 on_plan(config, plans)
+        todo = (run.brackets[plan.scene] for plan in plans if plan.todo)
+        if on_notice and (lack := lack_of_room(dataset, todo)):
+            on_notice(lack)
         run.do(plans)
         if any(plan.todo for plan in plans):
             run.check()
