@@ -290,6 +290,17 @@ def test_built_scenes_that_cannot_be_used_now_are_said_with_the_reason(
         defocus_ds.build(shoot, dataset, config=QUICK)
 
 
+def test_captures_that_are_in_two_scenes_are_said(small_shoot: Path, tmp_path: Path) -> None:
+    for scene, copy in (("scene01", "a"), ("scene01", "b")):
+        shutil.copytree(small_shoot / scene, tmp_path / "shoot" / copy)
+    report = defocus_ds.build(tmp_path / "shoot", tmp_path / "d", config=QUICK, jobs=2)
+    assert report.clean, "a warning keeps nothing out"
+    (found,) = [c for c in report.complaints if c.where == "b"]
+    assert found.severity == "warning"
+    assert "is the same file as one of a," in found.message
+    assert found.message.endswith("--skip b")
+
+
 def test_a_disk_that_will_not_hold_the_images_is_said_first(
     small_shoot: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

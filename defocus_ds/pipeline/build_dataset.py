@@ -157,7 +157,8 @@ def build(
         )
         for level in stale_levels(dataset)
     ]
-    return _report(dataset, rows, run.failures, (*found.complaints, *stale), run.done)
+    complaints = (*found.complaints, *run.same_captures(), *stale)
+    return _report(dataset, rows, run.failures, complaints, run.done)
 
 
 def _options(
@@ -225,6 +226,23 @@ class _Run:
                 self.failures[plan.scene] = (
                     f"{plan.scene}: not done after the build ({plan.why}). Build again."
                 )
+
+    def same_captures(self) -> list[Complaint]:
+        """Files that are in two scenes, as of a card copied twice: their crops would leak."""
+        first: dict[str, str] = {}
+        found = []
+        for scene in self.brackets:
+            receipt = read_receipt(self.dataset, scene, "ingest")
+            for capture in receipt.result["captures"] if receipt else ():
+                other = first.setdefault(capture["sha256"], scene)
+                if other != scene:
+                    text = (
+                        f"{capture['file']} is the same file as one of {other}, and crop may put "
+                        f"the two into different splits. Leave one out: --skip {scene}"
+                    )
+                    found.append(Complaint("warning", scene, text))
+                    break
+        return found
 
     def _plan(self, scene: str) -> ScenePlan:
         stages = STAGES[self.config.preset]
