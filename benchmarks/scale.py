@@ -91,6 +91,8 @@ def measured(out: Path, sizes: Sequence[int], *, records: int) -> dict[str, Any]
         note(f"drawing {scenes} scenes")
         make_scenes(everything / "shoot", scenes)
         sign_scenes(everything / "shoot", everything / "dataset")
+        note("once for what is compiled once")
+        _all_steps(everything, out / "some", min(sizes))
     found: dict[str, Any] = {"sizes": {}}
     for size in sizes:
         steps = _once(out, str(size), partial(_all_steps, everything, out / "some", size))
