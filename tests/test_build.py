@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import defocus_ds
 from defocus_ds.config import load_config
@@ -26,6 +27,7 @@ from defocus_ds.simulate.cr2 import CaptureTags, write_cr2
 from defocus_ds.stages.ingest.header import read_header
 from defocus_ds.store import read_receipt, sha256_file
 from defocus_ds_cli.build import print_report
+from defocus_ds_cli.main import cli
 
 
 def bytes_of(dataset: Path) -> dict[str, str]:
@@ -202,7 +204,14 @@ def test_broken_capture_fails_its_scene_and_is_not_tried_twice(
     rows = [r for r in read_scenes(tmp_path / "d/scenes.parquet") if r["scene"] == "scene01"]
     assert [r["verdict"] for r in rows] == ["failed"] * 4
     assert broken.name in rows[0]["reasons"][0]
-    assert defocus_ds.status(tmp_path / "d").failed == report.failed
+    state = defocus_ds.status(tmp_path / "d")
+    assert state.failed == report.failed
+    assert state.done["ingest"] == 2, "what a failed scene has done is done"
+    assert state.done["develop"] == state.done["render"] == 1
+    assert state.complete
+    told = CliRunner().invoke(cli, ["status", str(tmp_path / "d")])
+    assert "/d: complete, but for 1 scene that failed" in told.stdout
+    assert told.exit_code == 1
 
     events = []
     again = defocus_ds.build(shoot, tmp_path / "d", config=config, jobs=1, on_event=events.append)

@@ -151,7 +151,7 @@ class _Display:
         totals = {s: sum(s in plan.todo for plan in plans) for s in stages}
         resumed = sum(not plan.todo for plan in plans)
         if resumed:
-            click.echo(f"{resumed} of {len(plans)} scenes are done already.", err=True)
+            click.echo(f"Done already: {counted(resumed, 'scene')}.", err=True)
         changed = sorted({plan.why for plan in plans if "changed" in plan.why})
         for why in changed:
             click.echo(f"Redoing scenes: {why}.", err=True)

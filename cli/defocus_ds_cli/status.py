@@ -32,7 +32,11 @@ def command(dataset: Path, as_json: bool) -> None:
         total = len(state.scenes)
         stopped = f"stopped; go on with: {command_line('build', state.shoot, '-o', dataset)}"
         word = "a build or crop is running" if state.running else stopped
-        click.echo(f"{dataset}: {'complete' if state.complete and not state.running else word}")
+        if state.complete and not state.running:
+            word = "complete"
+            if state.failed:
+                word += f", but for {counted(len(state.failed), 'scene')} that failed"
+        click.echo(f"{dataset}: {word}")
         click.echo(f"  shoot   {state.shoot} ({counted(total, 'scene')}, preset {state.preset})")
         for stage, count in state.done.items():
             click.echo(f"  {stage:<9}{count}/{total}")

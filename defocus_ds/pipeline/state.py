@@ -52,11 +52,8 @@ def status(dataset: Path | str) -> DatasetStatus:
     found = {scene: read_failure(dataset, scene) for scene in scenes}
     failed = {scene: failure["error"] for scene, failure in found.items() if failure}
     stages = STAGES[journal.config.preset]
-    done = {
-        stage: sum(
-            scene not in failed and read_receipt(dataset, scene, stage) is not None
-            for scene in scenes
-        )
+    signed = {
+        stage: {s for s in scenes if read_receipt(dataset, s, stage) is not None}
         for stage in stages
     }
     summary = read_json(dataset / "dataset.json") if (dataset / "dataset.json").is_file() else {}
@@ -71,11 +68,11 @@ def status(dataset: Path | str) -> DatasetStatus:
         preset=journal.config.preset,
         scenes=scenes,
         skipped=journal.skipped,
-        done=done,
+        done={stage: len(found) for stage, found in signed.items()},
         failed=tuple(sorted(failed.items())),
         left_out=journal.left_out,
         running=being_written(dataset),
-        complete=bool(summary) and done[stages[-1]] + len(failed) == len(scenes),
+        complete=bool(summary) and signed[stages[-1]] | set(failed) == set(scenes),
         pairs=summary.get("pairs", {}),
         crops=crops,
         stale=tuple(stale_levels(dataset, digest=summary.get("digest"))),
