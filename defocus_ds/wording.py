@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["INSTALL_EXPORT", "INSTALL_TRAIN", "command_line", "counted", "first_names"]
+__all__ = ["INSTALL_EXPORT", "INSTALL_TRAIN", "command_line", "counted", "first_names", "printable"]
 
 INSTALL_EXPORT = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[export]'"
 INSTALL_TRAIN = "in your copy of defocus-ds, pip install -c constraints.txt -e '.[train]'"
@@ -38,3 +38,12 @@ def first_names(names: Sequence[object], *, most: int = 5, between: str = ", ") 
     """
     more = len(names) - most
     return between.join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def printable(text: str) -> str:
+    """Text of a file on one line: what a terminal would act on, or not show, is replaced.
+
+    >>> printable("EF50mm\\n\\x1b[2J") == "EF50mm\\ufffd\\ufffd[2J"
+    True
+    """
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -94,6 +94,14 @@ def test_infinite_focus_is_what_the_lens_reports(tmp_path: Path) -> None:
     assert read_header(path).info.focus_distance_m == (655.35, 80.0)
 
 
+def test_text_of_a_damaged_header_stays_on_its_line(tmp_path: Path, cr2: bytes) -> None:
+    damaged = cr2.replace(b"EF85mm f/1.8 USM", b"EF85\n f\x1b[2J \x7fUSM")
+    assert damaged != cr2
+    (tmp_path / "a.CR2").write_bytes(damaged)
+    lens = read_header(tmp_path / "a.CR2").info.lens
+    assert lens == "EF85\ufffd f\ufffd[2J \ufffdUSM"
+
+
 def test_every_truncation_of_a_cr2_is_refused(tmp_path: Path, cr2: bytes) -> None:
     for keep in (1, 7, 15, 16, 200, 1000, 3000, len(cr2) // 2, len(cr2) - 2):
         text = refused(tmp_path / "cut.CR2", cr2[:keep])

@@ -13,6 +13,7 @@ import numpy as np
 from defocus_ds.errors import CaptureUnreadable, DevelopFailed
 from defocus_ds.frames import UInt8Image
 from defocus_ds.stages.decode_image import to_uint8_rgb
+from defocus_ds.wording import printable
 
 __all__ = ["develop_raw", "half_size", "inspect", "masked_levels", "opened_raw"]
 
@@ -70,7 +71,7 @@ def inspect(raw: Any) -> dict[str, Any]:
         "f_number": getattr(other, "aperture", None) or None,
         "focal_length_mm": getattr(other, "focal_length", None) or None,
         "taken": taken.isoformat() if taken else None,
-        "lens": getattr(lens, "model", None) or None,
+        "lens": printable(getattr(lens, "model", None) or "") or None,
         "white": raw.white_level,
         "bits": max(1, int(raw.white_level).bit_length()),
         "white_balance": [wb[0] / green, 1.0, wb[2] / green] if min(wb[:3]) > 0 else None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from defocus_ds.errors import CaptureUnreadable
 from defocus_ds.stages.ingest.source import ByteSource
+from defocus_ds.wording import printable
 
 __all__ = ["Entry", "Ifd", "Tiff"]
 
@@ -138,7 +139,7 @@ class Ifd:
         if entry is None or entry.kind != 2:
             return None
         value = self.blob(tag).split(b"\0")[0].decode("utf-8", "replace").strip()
-        return value or None
+        return printable(value) or None
 
     def child(self, tag: int) -> Ifd | None:
         """The directory whose offset is a tag's value."""
