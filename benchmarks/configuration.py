@@ -23,6 +23,8 @@ MEANINGS = {
     "develop.recipe": "`fixed`: the bracket has the sharp frame's white balance and levels; "
     "`libraw-defaults`: LibRaw adapts to each frame",
     "develop.demosaic": "LibRaw's algorithm",
+    "develop.white": "sample of a 16-bit PNG or TIFF that becomes 255, e.g. 4095 for 12 bits; 0: "
+    "65535, and a scene whose samples stay below 16384 is refused",
     "colour.method": "`response`: a curve a channel and a 3x4 matrix; `affine`: the matrix alone; "
     "`idt`: distribution transfer; `mkl`: Monge-Kantorovitch",
     "colour.blur_matched": "match with the sharp image blurred by the disk, not with the plain one",

@@ -42,15 +42,18 @@ PRESETS = ("accurate", "paper")
 
 @dataclass(frozen=True, slots=True)
 class DevelopConfig:
-    """How a raw becomes an 8-bit RGB image.
+    """How a capture becomes an 8-bit RGB image.
 
     ``recipe``: "fixed" develops the whole bracket with the sharp frame's white balance and
     levels; "libraw-defaults" lets LibRaw adapt to each frame, as the paper's authors did.
     ``demosaic``: a LibRaw algorithm name: AHD, LINEAR, VNG, PPG, DCB, DHT, AAHD.
+    ``white``: the sample that becomes 255 in PNG and TIFF files of 16 bits, e.g. 4095 where they
+    hold 12 bits; 0: 65535, and captures whose samples stay below 16384 are refused.
     """
 
     recipe: str = "fixed"
     demosaic: str = "AHD"
+    white: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +292,11 @@ RULES = (
     ("seed", *_between(0, 2**31 - 1)),
     ("develop.recipe", *_one_of("fixed", "libraw-defaults")),
     ("develop.demosaic", *_one_of("AHD", "LINEAR", "VNG", "PPG", "DCB", "DHT", "AAHD")),
+    (
+        "develop.white",
+        "it must be 0 or lie in [255, 65535]",
+        lambda v: v == 0 or 255 <= v <= 65535,
+    ),
     ("colour.method", *_one_of("response", "affine", "idt", "mkl", "none")),
     ("colour.iterations", *_between(1, 200)),
     ("colour.samples", *_between(1000, 20_000_000)),

@@ -85,7 +85,8 @@ class CaptureInfo:
     ``width`` and ``height`` are of the developed image in pixels.  ``taken`` is local time,
     ISO 8601 without zone.  ``focus_distance_m`` is (upper, lower) in metres as the lens
     reports it.  ``white_balance`` is the camera's (R, G, B) multipliers with G = 1.
-    ``black`` and ``white`` are raw levels.
+    ``black`` and ``white`` are raw levels.  ``colour_space`` is the space that an image declares
+    where it is not sRGB; its pixels are converted.
     """
 
     kind: str  # "raw" or "image"
@@ -106,6 +107,7 @@ class CaptureInfo:
     white_balance: tuple[float, float, float] | None = None
     black: int | None = None
     white: int | None = None
+    colour_space: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

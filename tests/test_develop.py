@@ -215,7 +215,7 @@ def test_a_decoder_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 
 def test_a_decoder_that_wants_too_much_memory_dies_alone(tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
-    assert cv2.imwrite(str(path), np.zeros((9000, 12000, 3), np.uint8))  # 324 MB, 1 MB as PNG
+    assert cv2.imwrite(str(path), np.zeros((14000, 12000, 3), np.uint8))  # 504 MB, 1 MB as PNG
     one = capture(path)
     plan = plan_development(Bracket("s", (one,)), FIXED)
     with pytest.raises(WorkerDied, match=r"wide\.png: the decoder .* its limit being 500 MB"):

@@ -357,7 +357,7 @@ def test_unusable_images_are_not_counted_among_those_chosen(
     report = import_images("sharp", tree, tmp_path / "out", options=options)
     assert report.crops == {"average-5x5": {"train": 6}}
     assert report.refused == {
-        "empty.png": "no readable image (UnidentifiedImageError)",
+        "empty.png": "not a JPEG, PNG or TIFF file (starts with b''). Was it renamed?",
         "small.png": "60x150 px is smaller than a crop of 64",
     }
     with pytest.raises(DatasetError, match="4 images asked for, 3 are there"):

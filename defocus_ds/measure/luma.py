@@ -6,21 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from defocus_ds.errors import InputError
+from defocus_ds.errors import CaptureUnreadable, InputError
 from defocus_ds.frames import UInt8Image
 from defocus_ds.stages.ingest.header import RAW_SUFFIXES
+from defocus_ds.stages.pictures import picture_header, read_picture
 from defocus_ds.stages.tile import luma
 
 __all__ = ["luma_of_file"]
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM")
-
 
 def luma_of_file(path: Path) -> UInt8Image:
-    """Grey pixels as they are, or Pillow's YCbCr Y of RGB.
+    """Grey pixels as they are, or Pillow's YCbCr Y of RGB; of sRGB where another space is declared.
 
     Args:
-        path: 8-bit PNG, JPEG, BMP, TIFF or PPM, grey or RGB.
+        path: 8-bit PNG, JPEG, BMP, TIFF or PPM, grey or RGB.  EXIF orientation is not applied.
 
     Returns:
         (H, W) uint8.
@@ -28,18 +27,16 @@ def luma_of_file(path: Path) -> UInt8Image:
     Raises:
         InputError: unreadable, raw, or another kind of pixel.
     """
-    from PIL import Image
-
     if path.suffix.lower() in RAW_SUFFIXES:
         raise InputError(f"{path}: a raw file; give an 8-bit grey or RGB image of it.")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.mode not in ("L", "RGB"):
-                raise InputError(f"{path}: mode {image.mode}; give an 8-bit grey or RGB image.")
-            # 16-bit PNG and TIFF and other scales of PPM, which Pillow rounds without a word
-            if any(";16" in str(part.args) or part.codec_name == "ppm" for part in image.tile):
-                raise InputError(f"{path}: samples are not of 8 bits; give an 8-bit image.")
-            pixels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be decoded ({error}).") from error
-    return pixels if pixels.ndim == 2 else luma(pixels)
+        header = picture_header(path)
+        if header.bits != 8:
+            raise InputError(f"{path}: samples are not of 8 bits; give an 8-bit image.")
+        if header.indexed or header.has_alpha:
+            kind = "a palette" if header.indexed else "an alpha channel"
+            raise InputError(f"{path}: it has {kind}; give an 8-bit grey or RGB image.")
+        rgb = read_picture(path).as_uint8_rgb()
+    except CaptureUnreadable as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path.name}: ')}") from error
+    return np.ascontiguousarray(rgb[..., 0]) if header.grey else luma(rgb)

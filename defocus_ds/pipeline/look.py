@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from defocus_ds.config import BuildConfig
 from defocus_ds.errors import DatasetError, InputError, ShootError
@@ -31,12 +32,17 @@ def look(
     with suppress(DatasetError):
         known = read_journal(dataset).listing
     found = None
+    options: dict[str, Any] = {
+        "limits": config.limits,
+        "white": config.develop.white,
+        "progress": on_scan,
+    }
     if known == listing:  # files of these names and times had nothing to complain of
-        found = survey(shoot, confirm=False, limits=config.limits, progress=on_scan).shoot
+        found = survey(shoot, confirm=False, **options).shoot
         # a lost permission or another limit changes neither name nor time
         found = None if found.errors else replace(found, complaints=())
     if found is None:
-        found = survey(shoot, confirm=True, limits=config.limits, progress=on_scan).shoot
+        found = survey(shoot, confirm=True, **options).shoot
     if not found.brackets:
         said = [str(c).removeprefix(f"{shoot}: ").rstrip(".") for c in found.complaints]
         reasons = first_names(said, most=1) or "no captures found"

@@ -66,7 +66,7 @@ def red_cyan(sharp: UInt8Image, before: UInt8Image, after: UInt8Image) -> UInt8I
 
 
 def _load_pair(sharp: Path, blurred: Path, config: BuildConfig) -> LoadedPair:
-    from defocus_ds.stages.develop import develop, plan_development
+    from defocus_ds.stages.develop import check_bit_depth, develop, plan_development
     from defocus_ds.stages.ingest.header import read_header
 
     captures = tuple(
@@ -78,12 +78,15 @@ def _load_pair(sharp: Path, blurred: Path, config: BuildConfig) -> LoadedPair:
         raise InputError(f"{sharp} is a {kinds[0]}, {blurred} a {kinds[1]}: give two of one kind.")
     bracket = Bracket(f"{sharp.name} and {blurred.name}", captures)
     development = plan_development(bracket, config.develop, limits=config.limits)
-    pixels = []
+    pixels, records = [], []
     with tempfile.TemporaryDirectory(prefix="defocus-ds-") as folder:
         for capture in captures:
             target = Path(folder) / f"{capture.level}.npy"
-            develop(capture, development=development, limits=config.limits, target=target)
+            records.append(
+                develop(capture, development=development, limits=config.limits, target=target)
+            )
             pixels.append(np.load(target, allow_pickle=False))
+    check_bit_depth(records, config=config.develop)
     if pixels[0].shape != pixels[1].shape:
         (h, w), (bh, bw) = pixels[0].shape[:2], pixels[1].shape[:2]
         raise InputError(

@@ -111,11 +111,16 @@ def _ingest(task: StageTask) -> _Done:
 
 def _develop(task: StageTask) -> _Done:
     from defocus_ds.stages.decoding import Decoder
-    from defocus_ds.stages.develop import develop, plan_development
+    from defocus_ds.stages.develop import (
+        DevelopRecord,
+        check_bit_depth,
+        develop,
+        plan_development,
+    )
 
     ingested = {c["level"]: c["sha256"] for c in receipt_of(task, "ingest").result["captures"]}
     development = plan_development(task.bracket, task.config.develop, limits=task.config.limits)
-    records: dict[str, Any] = {}
+    records: dict[Level, DevelopRecord] = {}
     with Decoder(task.config.limits) as decoder:
         for capture in task.bracket:
             record = develop(
@@ -131,16 +136,18 @@ def _develop(task: StageTask) -> _Done:
                     f"(SHA-256 {record.source_sha256[:12]}, was {ingested[capture.level][:12]}). "
                     "Run build again when the copy is complete."
                 )
-            records[capture.level] = record.to_record()
+            records[capture.level] = record
         decoder_mb = decoder.peak_memory_mb()
-    sizes = {(r["width"], r["height"]) for r in records.values()}
+    check_bit_depth(list(records.values()), config=task.config.develop)
+    sizes = {(r.width, r.height) for r in records.values()}
     if len(sizes) > 1:
         raise StageFailed(
             f"{task.scene}: its captures develop to different sizes "
             f"({', '.join(f'{w}x{h}' for w, h in sorted(sizes))}). One camera, one size."
         )
     files = tuple(developed_name(task.scene, c.level) for c in task.bracket)
-    result = {"development": development.to_record(), "captures": records}
+    captures = {level: record.to_record() for level, record in records.items()}
+    result = {"development": development.to_record(), "captures": captures}
     return _Done(result, files, decoder_mb)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from defocus_ds.errors import InputError, ShootError
+from defocus_ds.errors import CaptureUnreadable, InputError, ShootError
 from defocus_ds.frames import FloatImage, Level, UInt8Image
 from defocus_ds.optics import Transfer
 from defocus_ds.simulate.cr2 import CaptureTags, cr2_bytes, write_cr2
@@ -24,6 +24,7 @@ from defocus_ds.simulate.scene import (
     photograph_scene,
 )
 from defocus_ds.simulate.sensor import DAYLIGHT, Sensor, expose, preview, read_out
+from defocus_ds.stages.pictures import picture_header, read_picture
 from defocus_ds.store import atomic_path, inside, read_json, sha256_file, write_json
 
 __all__ = ["SMALLEST_SIZE", "simulate"]
@@ -157,7 +158,7 @@ def _developed_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _pictures(folder: Path | None, wanted: int) -> tuple[Path, ...]:
-    """The first pictures of a folder by name, every one known to be readable."""
+    """The first pictures of a folder by name, the header of every one checked."""
     if folder is None:
         return ()
     if not folder.is_dir():
@@ -165,10 +166,13 @@ def _pictures(folder: Path | None, wanted: int) -> tuple[Path, ...]:
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _PICTURES)
     if not found:
         raise InputError(f"--images {folder}: no picture in it ({', '.join(_PICTURES)}).")
-    import cv2
-
     chosen = tuple(found[:wanted])
-    broken = [p.name for p in chosen if cv2.imread(str(p), cv2.IMREAD_REDUCED_COLOR_8) is None]
+    broken = []
+    for path in chosen:
+        try:
+            picture_header(path)
+        except CaptureUnreadable:
+            broken.append(path.name)
     if broken:
         raise InputError(
             f"--images {folder}: {', '.join(broken)} cannot be read as a picture. Take it out."
@@ -288,12 +292,10 @@ def _capture_entry(truth: CaptureTruth, file: str, reference: str | None) -> dic
 
 
 def _read_picture(path: Path) -> UInt8Image:
-    import cv2
-
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"--images: {path} cannot be read as a picture. Take it out.")
-    return np.ascontiguousarray(np.asarray(image, np.uint8)[..., ::-1])
+    try:
+        return read_picture(path).as_uint8_rgb()
+    except CaptureUnreadable as error:
+        raise InputError(f"--images: {error} Or take it out.") from error
 
 
 def _write_png(path: Path, labels: UInt8Image) -> None:

@@ -111,9 +111,11 @@ def _develop(job: dict[str, Any]) -> dict[str, Any]:
 
 def _pixels(path: Path, data: bytes, job: dict[str, Any]) -> tuple[UInt8Image, dict[str, Any]]:
     if job["kind"] != "raw":
-        from defocus_ds.stages.decode_image import decode_image
+        from defocus_ds.stages.decode_image import decode_stored
 
-        return decode_image(path, data), {}
+        stored = decode_stored(path, data)
+        pixels = stored.as_uint8_rgb(white=job["development"]["white"] or 0)
+        return pixels, {"highest": stored.highest}
     from defocus_ds.stages.decode_raw import develop_raw
 
     with _opened(path, data, job) as raw:
@@ -139,18 +141,23 @@ def _sharpness(job: dict[str, Any], at: Callable[[str], None]) -> dict[str, Any]
     from defocus_ds.stages.ingest.roles import relative_sharpness
 
     cv2.setNumThreads(1)
-    images = []
+    images, highest = [], []
     for capture in job["captures"]:
         at(Path(capture["path"]).name)
-        images.append(_luma(capture, job))
-    return {"values": relative_sharpness(images)}
+        image, most = _luma(capture, job)
+        images.append(image)
+        highest.append(most)
+    return {"values": relative_sharpness(images), "highest": highest}
 
 
-def _luma(capture: dict[str, Any], job: dict[str, Any]) -> npt.NDArray[Any]:
-    """(H, W) uint8, as cheaply as the file allows: a reduced JPEG, else half size, else all."""
+def _luma(capture: dict[str, Any], job: dict[str, Any]) -> tuple[npt.NDArray[Any], int | None]:
+    """(H, W) uint8, as cheaply as the file allows: a reduced JPEG, else half size, else all.
+
+    With it the largest sample of an image of 16 bits.
+    """
     import cv2
 
-    from defocus_ds.stages.decode_image import decode_image
+    from defocus_ds.stages.decode_image import decode_stored
     from defocus_ds.stages.decode_raw import half_size
     from defocus_ds.stages.ingest.roles import has_texture, reduced_jpeg
 
@@ -162,14 +169,16 @@ def _luma(capture: dict[str, Any], job: dict[str, Any]) -> npt.NDArray[Any]:
         max_megapixels=job["max_megapixels"],
     )
     if quick is not None and has_texture(quick):
-        return quick
+        return quick, None
     data = _read(path)
+    highest = None
     if capture["kind"] == "raw":
         with _opened(path, data, job) as raw:
             rgb = half_size(raw)
     else:
-        rgb = decode_image(path, data)
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        stored = decode_stored(path, data)
+        rgb, highest = stored.as_uint8_rgb(white=job["white"]), stored.highest
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), highest
 
 
 def _opened(path: Path, data: bytes, job: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from defocus_ds.config import DevelopConfig, LimitsConfig
 from defocus_ds.errors import DevelopFailed
 from defocus_ds.frames import Bracket, Capture
 from defocus_ds.optics import Transfer
+from defocus_ds.stages.bit_depth import few_bits
 from defocus_ds.stages.decoding import Decoder, run_decoder
 from defocus_ds.stages.ingest.header import read_header
 from defocus_ds.store import atomic_path
 
-__all__ = ["DevelopRecord", "Development", "develop", "plan_development"]
+__all__ = ["DevelopRecord", "Development", "check_bit_depth", "develop", "plan_development"]
 
 # raw levels LibRaw uses for a camera whose masked pixels must agree with them: black, white
 _KNOWN_LEVELS = {"Canon EOS 5D Mark III": (2048, 15488)}
@@ -31,7 +33,7 @@ class Development:
         demosaic: LibRaw's name; None for images.
         white_balance: (R, G, B) multipliers of the sharp frame, G = 1; None when not fixed.
         black_levels: raw levels of R, G, B, G2 that become 0; None when not fixed.
-        white: raw level that becomes 255; None when not fixed.
+        white: raw level that becomes 255, of images with 16 bits the sample; None when not fixed.
         transfer: curve the 8-bit values are encoded with.
     """
 
@@ -54,11 +56,20 @@ class Development:
 
 @dataclass(frozen=True, slots=True)
 class DevelopRecord:
-    """What was developed and from what; the last four are None for images.
+    """What was developed and from what.
 
-    ``black_measured`` are raw levels of R, G, B, G2, from the masked pixels of a camera whose
-    levels are known, else as LibRaw reports them; ``white_balance_read`` and ``white_level``
-    are what LibRaw read of this frame, whether the recipe used them or not.
+    Attributes:
+        width, height: of the developed image in pixels.
+        source_sha256, pixels_sha256: of the file, and of the developed pixels.
+        demosaic: LibRaw's name; None for images, as the next four.
+        transfer: curve the 8-bit values are encoded with.
+        black_measured: raw levels of R, G, B, G2, from the masked pixels of a camera whose levels
+            are known, else as LibRaw reports them.
+        white_balance_read, white_level: what LibRaw read of this frame, whether the recipe used
+            them or not.
+        libraw: its version.
+        colour_space: what an image was converted to sRGB from; None: nothing was.
+        highest: largest stored sample of an image of 16 bits.
     """
 
     width: int
@@ -71,6 +82,8 @@ class DevelopRecord:
     white_balance_read: tuple[float, ...] | None = None
     white_level: int | None = None
     libraw: str | None = None
+    colour_space: str | None = None
+    highest: int | None = None
 
     def to_record(self) -> dict[str, Any]:
         """JSON values, for receipts and the manifest."""
@@ -97,7 +110,8 @@ def plan_development(
     """
     info = bracket.sharp.info
     if info.kind == "image":
-        return Development("image", "stored", None, None, None, None, Transfer.SRGB)
+        white = config.white or None
+        return Development("image", "stored", None, None, None, white, Transfer.SRGB)
     if config.recipe != "fixed":
         return Development("raw", config.recipe, config.demosaic, None, None, None, Transfer.BT709)
     balance = info.white_balance
@@ -161,8 +175,23 @@ def develop(
             target=str(temporary.absolute()),
         )
     return DevelopRecord(
-        demosaic=development.demosaic, transfer=str(development.transfer), **_frozen(result)
+        demosaic=development.demosaic,
+        transfer=str(development.transfer),
+        colour_space=header.info.colour_space,
+        **_frozen(result),
     )
+
+
+def check_bit_depth(records: Sequence[DevelopRecord], *, config: DevelopConfig) -> None:
+    """Refuse captures of one scene that hold fewer bits than the 16 they are stored in.
+
+    Raises:
+        DevelopFailed: they do, and ``develop.white`` says nothing of it.
+    """
+    declared = any(record.colour_space for record in records)
+    found = few_bits([r.highest for r in records], white=config.white, linear=declared)
+    if found is not None and found[0]:
+        raise DevelopFailed(found[1])
 
 
 def _frozen(result: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import tempfile
 import zlib
@@ -16,6 +15,9 @@ import numpy.typing as npt
 from defocus_ds.config import BuildConfig
 from defocus_ds.errors import CaptureUnreadable
 from defocus_ds.frames import Bracket, Capture, FloatImage, Level, UInt8Image
+from defocus_ds.stages.bit_depth import few_bits
+from defocus_ds.stages.decode_image import decode_stored, to_uint8_rgb
+from defocus_ds.stages.ingest.colour_space import tones_like_srgb
 from defocus_ds.stages.ingest.header import Header, read_header
 from defocus_ds.stages.tile import luma
 
@@ -28,7 +30,7 @@ _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-T T.871, as Pillow
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """Pixels as stored in the file, and what a viewer needs beside them.
+    """Pixels of a photo as they are restored, and what a viewer needs beside them.
 
     Attributes:
         pixels: (H, W) or (H, W, 3) RGB, uint8 or uint16.
@@ -97,17 +99,7 @@ def read_photo(path: Path, *, config: BuildConfig) -> Photo:
     header = read_header(path, limits=config.limits)
     if header.info.kind == "raw":
         return Photo(_develop(path, header, config), header.orientation, None, header.remarks)
-    data = path.read_bytes()
-    grey, profile, notes = _describe(path, data)
-    pixels = _decode(path, data, header.info.bits)
-    if pixels.shape[:2] != (header.info.height, header.info.width):
-        raise CaptureUnreadable(
-            f"{path.name}: decodes to {pixels.shape[1]}x{pixels.shape[0]}, but its header says "
-            f"{header.info.width}x{header.info.height}. The file is damaged; copy it again."
-        )
-    if grey and pixels.ndim == 3:
-        pixels = np.ascontiguousarray(pixels[..., 0])
-    return Photo(pixels, header.orientation, profile, (*header.remarks, *notes))
+    return _stored_photo(path, config.develop.white)
 
 
 def encode_png(photo: Photo, pixels: npt.NDArray[Any]) -> bytes:
@@ -151,41 +143,32 @@ def _develop(path: Path, header: Header, config: BuildConfig) -> UInt8Image:
     return pixels
 
 
-def _describe(path: Path, data: bytes) -> tuple[bool, bytes | None, tuple[str, ...]]:
-    """Whether it is grey, its colour profile, and notes; its header was checked before."""
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # the size was checked against our own limit
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "TIFF")) as image:
-            grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-            profile = image.info.get("icc_profile")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CaptureUnreadable(
-            f"{path.name}: its header cannot be read ({error}). Copy it again."
-        ) from error
-    if not isinstance(profile, bytes) or not profile:
-        return grey, None, ()
-    if profile[16:20] != (b"GRAY" if grey else b"RGB ") or len(profile) > _LARGEST_PROFILE:
-        return grey, None, ("its colour profile does not fit the result and is left out",)
-    return grey, profile, ()
-
-
-def _decode(path: Path, data: bytes, bits: int) -> npt.NDArray[Any]:
-    if bits == 8:
-        from defocus_ds.stages.decode_image import decode_image
-
-        return decode_image(path, data)
-    import cv2
-
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint16:
-        raise CaptureUnreadable(
-            f"{path.name}: its 16-bit pixels cannot be decoded; the file is damaged. Copy it again."
-        )
-    if decoded.ndim == 3 and decoded.shape[2] < 3:
-        return np.ascontiguousarray(decoded[..., 0])
-    return decoded if decoded.ndim == 2 else np.ascontiguousarray(decoded[..., 2::-1])
+def _stored_photo(path: Path, white: int) -> Photo:
+    """A photo in its own colour space where its tones are like those of sRGB, else in sRGB."""
+    stored = decode_stored(path, path.read_bytes())
+    found = few_bits([stored.highest], white=white, linear=stored.colour is not None)
+    if found is not None and found[0]:
+        raise CaptureUnreadable(f"{path.name}: {found[1]}")
+    header, space = stored.header, stored.colour
+    notes = [*header.remarks, *([found[1]] if found is not None else [])]
+    profile = header.profile or None
+    if space is not None and not (space.embedded and tones_like_srgb(space.profile) and not white):
+        notes.append(f"its colours are converted to sRGB from {space.name}")
+        pixels, profile = stored.in_srgb(white=white), None
+        if stored.pixels.dtype == np.uint8:
+            pixels = to_uint8_rgb(pixels)
+        if header.grey:
+            pixels = np.ascontiguousarray(pixels[..., 0])
+    elif space is not None:
+        pixels = stored.pixels
+    else:
+        pixels = stored.in_srgb(white=white)
+    if profile is not None and (
+        profile[16:20] != (b"GRAY" if header.grey else b"RGB ") or len(profile) > _LARGEST_PROFILE
+    ):
+        notes.append("its colour profile does not fit the result and is left out")
+        profile = None
+    return Photo(pixels, header.exif.orientation, profile, tuple(notes))
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from defocus_ds.dataset.importers.images import image_header
+from defocus_ds.dataset.importers.images import image_size
 from defocus_ds.dataset.importers.listing import (
     ImportOptions,
     Listing,
@@ -75,7 +75,7 @@ def list_sharp(root: Path, options: ImportOptions) -> Listing:
 def _problem(path: Path, released: _TestImages, size: int) -> str | None:
     """Why an image cannot be used, by its header; files of a test image's size by their pixels."""
     try:
-        declared = image_header(path).size
+        declared = image_size(path)
     except Unusable as problem:
         return str(problem)
     if min(declared) < size:

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from defocus_ds.frames import Bracket, Capture, Complaint, Level
+from defocus_ds.stages.bit_depth import few_bits
 from defocus_ds.stages.ingest.groups import Group, Member
-from defocus_ds.stages.ingest.roles import FALLS, RISES
+from defocus_ds.stages.ingest.roles import FALLS, RISES, Measured
 
 __all__ = ["Judged", "compare_scenes", "judge_group"]
 
@@ -38,19 +39,22 @@ class Judged:
     uncertain: bool = False
 
 
-def judge_group(group: Group, sharpness: Sequence[float | None] | None, *, root: Path) -> Judged:
+def judge_group(group: Group, measured: Measured | None, *, root: Path, white: int = 0) -> Judged:
     """Confirm the roles of a group and that only the focus ring was moved.
 
     Args:
         group: levels given, or open and in capture order.
-        sharpness: relative, one a member, None for one without texture; None: not measured.
+        measured: of its members; None: their pixels were not looked at.
         root: the shoot.
+        white: ``develop.white``.
 
     Returns:
         The bracket if nothing speaks against it, and every complaint.
     """
     levels = [member.level or level for member, level in zip(group.members, Level, strict=False)]
     complaints = _settings(group)
+    sharpness = measured.sharpness if measured is not None else None
+    dark = _few_bits(group, measured, white)
     values = sharpness or [None] * len(group.members)
     order = tuple(
         member
@@ -60,7 +64,9 @@ def judge_group(group: Group, sharpness: Sequence[float | None] | None, *, root:
         )
     )
     doubt = _doubt(group, levels, sharpness, order)
-    if doubt is not None:
+    if dark is not None:
+        complaints.append(dark)
+    if doubt is not None and (dark is None or dark.severity != "error"):
         complaints.append(doubt)
     bracket = None
     if not any(c.severity == "error" for c in complaints):
@@ -136,6 +142,17 @@ def _settings(group: Group) -> list[Complaint]:
             )
         )
     return complaints
+
+
+def _few_bits(group: Group, measured: Measured | None, white: int) -> Complaint | None:
+    if measured is None:
+        return None
+    headers = [m.found.header for m in group.members if m.found.header is not None]
+    declared = any(header.info.colour_space for header in headers)
+    found = few_bits(measured.highest, white=white, linear=declared)
+    if found is None:
+        return None
+    return Complaint("error" if found[0] else "warning", group.scene, found[1])
 
 
 def _size(found: Any) -> str:

@@ -18,6 +18,7 @@ from defocus_ds.stages.ingest.header import (
     RAW_SUFFIXES,
     UNREAD_SUFFIXES,
     Header,
+    looks_like,
     read_header,
 )
 
@@ -30,10 +31,12 @@ def find_captures(root: Path) -> tuple[list[str], list[Complaint]]:
     """Capture files under the root, relative to it, in natural order.
 
     Names that start with a dot are hidden, folders also with an underscore (cameras begin
-    the names of Adobe RGB files with one).  Linked folders are not entered.
+    the names of Adobe RGB files with one).  Linked folders are not entered.  A file of another
+    suffix is a capture where its first bytes are those of a raw.
     """
     complaints: list[Complaint] = []
     rels: list[str] = []
+    unread: dict[str, list[str]] = {}
 
     def refuse(error: OSError) -> None:
         complaints.append(
@@ -52,17 +55,27 @@ def find_captures(root: Path) -> tuple[list[str], list[Complaint]]:
             rel = path.relative_to(root).as_posix()
             if name.startswith("."):
                 continue
-            if suffix in RAW_SUFFIXES | IMAGE_SUFFIXES and not path.is_dir():
+            if path.is_dir():
+                continue
+            if suffix in RAW_SUFFIXES | IMAGE_SUFFIXES:
                 rels.append(rel)
             elif suffix in UNREAD_SUFFIXES:
-                complaints.append(
-                    Complaint(
-                        "warning",
-                        rel,
-                        f"{suffix} files are not read. Convert it to PNG or TIFF if it belongs "
-                        "to a scene.",
-                    )
-                )
+                unread.setdefault(f"{suffix} files are", []).append(rel)
+            elif (held := looks_like(path)) == "raw":
+                rels.append(rel)
+            elif held == "image":
+                named = f"images named {suffix}" if suffix else "images without a suffix"
+                unread.setdefault(f"{named} are", []).append(rel)
+    for what, names in unread.items():
+        names.sort(key=natural_key)
+        more = f" (so with {len(names)} files)" if len(names) > 1 else ""
+        complaints.append(
+            Complaint(
+                "warning",
+                names[0],
+                f"{what} not read{more}. Save as PNG, TIFF or JPEG what belongs to a scene.",
+            )
+        )
     return sorted(rels, key=natural_key), complaints
 
 
@@ -83,7 +96,7 @@ def without_twins(rels: list[str], listed: Set[str]) -> tuple[list[str], list[Co
 
 
 def _is_raw(rel: str) -> bool:
-    return Path(rel).suffix.lower() in RAW_SUFFIXES
+    return Path(rel).suffix.lower() not in IMAGE_SUFFIXES
 
 
 def read_headers(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from defocus_ds.errors import CaptureUnreadable
 from defocus_ds.stages.ingest.tiff import Ifd
 
-__all__ = ["Exif", "SensorArea", "read_exif"]
+__all__ = ["Exif", "ExifColour", "SensorArea", "read_exif"]
 
 T = TypeVar("T")
 
@@ -40,18 +40,33 @@ class SensorArea:
 
 
 @dataclass(frozen=True, slots=True)
+class ExifColour:
+    """The colour tags of EXIF and TIFF, each empty where it is absent.
+
+    ``space`` is ColorSpace: 1 for sRGB, 65535 for none of those listed.  ``interoperability`` is
+    "R03" for Adobe RGB (DCF 2.0).  ``white`` is (x, y), ``primaries`` (x, y) of R, G and B,
+    ``gamma`` the exponent from values to light.
+    """
+
+    space: int | None = None
+    interoperability: str | None = None
+    white: tuple[float, ...] = ()
+    primaries: tuple[float, ...] = ()
+    gamma: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Exif:
     """Fields of `CaptureInfo` by name, and what is needed beside them.
 
-    ``orientation`` is EXIF's 1 to 8; ``srgb`` is False where the colours are declared to be
-    of another space; ``model_id`` is Canon's number for the camera.  ``remarks`` say which
-    parts were damaged and left out.
+    ``orientation`` is EXIF's 1 to 8; ``colour`` is what the colour tags declare; ``model_id`` is
+    Canon's number for the camera.  ``remarks`` say which parts were damaged and left out.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
     orientation: int = 1
     sensor: SensorArea | None = None
-    srgb: bool = True
+    colour: ExifColour = ExifColour()
     model_id: int | None = None
     remarks: tuple[str, ...] = ()
 
@@ -84,11 +99,11 @@ def read_exif(ifd0: Ifd) -> Exif:
                 found.setdefault(name, value)
 
     sensor: SensorArea | None = None
-    srgb, model_id = True, None
+    model_id = None
     exif = read("EXIF", lambda: ifd0.child(0x8769), None)
     if exif is not None:
         add(read("EXIF", lambda: _exif_fields(ifd0, exif), nothing))
-        srgb = read("colour space", lambda: exif.integer(0xA001), None) in (None, 1)
+    colour = read("colour space", lambda: _colour(ifd0, exif), ExifColour())
     add(read("EXIF basics", lambda: _basic_fields(ifd0), nothing))
     if exif is not None and 0x927C in exif and str(found.get("make")).startswith("Canon"):
         at = exif.entries[0x927C].offset
@@ -104,9 +119,26 @@ def read_exif(ifd0: Ifd) -> Exif:
         found,
         orientation if 1 <= orientation <= 8 else 1,
         sensor,
-        srgb,
+        colour,
         model_id,
         tuple(remarks),
+    )
+
+
+def _colour(ifd0: Ifd, exif: Ifd | None) -> ExifColour:
+    white = tuple(v for v in ifd0.numbers(0x013E) if v is not None)
+    primaries = tuple(v for v in ifd0.numbers(0x013F) if v is not None)
+    space = interoperability = gamma = None
+    if exif is not None:
+        space, gamma = exif.integer(0xA001), _positive(exif.number(0xA500))
+        if (child := exif.child(0xA005)) is not None:
+            interoperability = child.text(0x0001)
+    return ExifColour(
+        space,
+        interoperability,
+        white if len(white) == 2 else (),
+        primaries if len(primaries) == 6 else (),
+        gamma,
     )
 
 

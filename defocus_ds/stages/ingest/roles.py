@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from defocus_ds.stages.ingest.source import open_source
 __all__ = [
     "FALLS",
     "RISES",
+    "Measured",
     "focus_measure",
     "has_texture",
-    "measure_sharpness",
+    "measure_captures",
     "reduced_jpeg",
     "relative_sharpness",
 ]
@@ -82,14 +84,32 @@ def relative_sharpness(images: Sequence[UInt8Image]) -> tuple[float | None, ...]
     return tuple(None if v is None else v / most for v in found)
 
 
-def measure_sharpness(
-    captures: Sequence[tuple[Path, Header]], *, decoder: Decoder
-) -> tuple[float | None, ...]:
-    """`relative_sharpness` of the captures of one scene, as cheaply as their files allow.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the pixels of a scene's captures say, a value a capture.
+
+    Attributes:
+        sharpness: as `relative_sharpness`.
+        highest: largest stored sample of an image of 16 bits; None for other files.
+    """
+
+    sharpness: tuple[float | None, ...]
+    highest: tuple[int | None, ...]
+
+
+def measure_captures(
+    captures: Sequence[tuple[Path, Header]], *, decoder: Decoder, white: int = 0
+) -> Measured:
+    """Sharpness of the captures of one scene, and more, as cheaply as their files allow.
 
     JPEG files and the previews of CR2 files are decoded at reduced size; where there is no
     preview worth the name, and for all other kinds, the pixels are decoded.  All of it happens
     in the decoding process.
+
+    Args:
+        captures: files and their headers.
+        decoder: the process.
+        white: ``develop.white``, of images of 16 bits.
 
     Raises:
         CaptureUnreadable: a file is damaged.
@@ -107,8 +127,9 @@ def measure_sharpness(
             }
             for path, header in captures
         ],
+        white=white,
     )
-    return tuple(result["values"])
+    return Measured(tuple(result["values"]), tuple(result["highest"]))
 
 
 def reduced_jpeg(

@@ -23,7 +23,7 @@ from defocus_ds.stages.ingest.draft import draft_table
 from defocus_ds.stages.ingest.grouping import group_captures
 from defocus_ds.stages.ingest.groups import Found, Group, natural_key, scene_name
 from defocus_ds.stages.ingest.header import Header
-from defocus_ds.stages.ingest.roles import measure_sharpness
+from defocus_ds.stages.ingest.roles import Measured, measure_captures
 from defocus_ds.stages.ingest.shoot_csv import SHOOT_CSV, ShootTable, parse_shoot_csv
 
 __all__ = ["Survey", "scan", "survey"]
@@ -75,16 +75,23 @@ def survey(
     *,
     confirm: bool = True,
     limits: LimitsConfig | None = None,
+    white: int = 0,
     progress: Progress | None = None,
 ) -> Survey:
-    """`scan`, with what it measured; ``limits`` default to `LimitsConfig()`."""
+    """`scan`, with what it measured.
+
+    Args:
+        root, confirm, progress: as in `scan`.
+        limits: default `LimitsConfig()`.
+        white: ``develop.white``.
+    """
     root, limits = Path(root), limits or LimitsConfig()
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise ShootError(f"{root}: {state}. Name the folder that holds the captures.")
     _refuse_dataset(root)
     with Decoder(limits) as decoder:
-        return _survey(root, confirm, limits, progress or (lambda *_: None), decoder)
+        return _survey(root, confirm, limits, white, progress or (lambda *_: None), decoder)
 
 
 def _refuse_dataset(root: Path) -> None:
@@ -93,7 +100,7 @@ def _refuse_dataset(root: Path) -> None:
 
 
 def _survey(
-    root: Path, confirm: bool, limits: LimitsConfig, tell: Progress, decoder: Decoder
+    root: Path, confirm: bool, limits: LimitsConfig, white: int, tell: Progress, decoder: Decoder
 ) -> Survey:
     files, complaints = find_captures(root)
     table = _read_table(root)
@@ -113,7 +120,7 @@ def _survey(
     judged: list[Judged] = []
     for done, group in enumerate(grouping.groups):
         tell("sharpness", done, len(grouping.groups))
-        judged.append(_judge(group, root, confirm, decoder, sharpness))
+        judged.append(_judge(group, root, confirm, white, decoder, sharpness))
     tell("sharpness", len(grouping.groups), len(grouping.groups))
     judged = _fail_whole_runs(judged)
     for item in judged:
@@ -130,7 +137,9 @@ def _survey(
             grouping.leftover,
             root_name=scene_name(root_name),
             damaged=frozenset(f.folder for f in found if f.header is None),
-            measure=(lambda items: _measure(items, root, decoder)) if confirm else None,
+            measure=(lambda items: _measure(items, root, white, decoder).sharpness)
+            if confirm
+            else None,
         )
     complaints.sort(key=lambda c: c.severity != "error")
     return Survey(
@@ -158,25 +167,32 @@ def _headers(root: Path, found: Sequence[Found]) -> dict[Path, Header]:
 
 
 def _judge(
-    group: Group, root: Path, confirm: bool, decoder: Decoder, sharpness: dict[str, float]
+    group: Group,
+    root: Path,
+    confirm: bool,
+    white: int,
+    decoder: Decoder,
+    sharpness: dict[str, float],
 ) -> Judged:
     """Measure a group, note the values in ``sharpness``, and decide."""
     if not confirm:
         return judge_group(group, None, root=root)
     try:
-        values = _measure([m.found for m in group.members], root, decoder)
+        measured = _measure([m.found for m in group.members], root, white, decoder)
     except StageFailed as error:
         complaint = Complaint("error", group.scene, f"left out, because of {error}")
         return Judged(group, None, (complaint,), ())
     sharpness |= {
-        m.found.rel: v for m, v in zip(group.members, values, strict=True) if v is not None
+        m.found.rel: v
+        for m, v in zip(group.members, measured.sharpness, strict=True)
+        if v is not None
     }
-    return judge_group(group, values, root=root)
+    return judge_group(group, measured, root=root, white=white)
 
 
-def _measure(items: Sequence[Found], root: Path, decoder: Decoder) -> tuple[float | None, ...]:
+def _measure(items: Sequence[Found], root: Path, white: int, decoder: Decoder) -> Measured:
     captures = [(root / item.rel, item.header) for item in items if item.header is not None]
-    return measure_sharpness(captures, decoder=decoder)
+    return measure_captures(captures, decoder=decoder, white=white)
 
 
 def _fail_whole_runs(judged: Sequence[Judged]) -> list[Judged]:

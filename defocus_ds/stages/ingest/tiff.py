@@ -1,7 +1,7 @@
 """TIFF directories read with bounds (TIFF 6.0, section 2): the container of EXIF and of CR2.
 
 Nothing a file declares is trusted: offsets and counts are checked against the file, and values
-are limited in size.  Directories are read one at a time; their chain is not followed.
+are limited in size.  Directories are read one at a time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class Tiff:
             if size > 4:
                 at = struct.unpack_from(self.order + "I", data, 12 * index + 8)[0]
             entries.setdefault(tag, Entry(tag, kind, values, at))
-        return Ifd(self, entries)
+        end = self.source.peek(offset + 2 + 12 * count, 4)
+        following = struct.unpack(self.order + "I", end)[0] if len(end) == 4 else 0
+        return Ifd(self, entries, offset, following)
 
     def _unpack(self, letters: str, offset: int, what: str) -> tuple[int, ...]:
         form = self.order + letters
@@ -88,10 +90,15 @@ class Tiff:
 
 @dataclass(frozen=True, slots=True)
 class Ifd:
-    """One directory: typed access to its values; an absent tag is None or ``()``."""
+    """One directory: typed access to its values; an absent tag is None or ``()``.
+
+    It lies at ``offset``; ``following`` is where the next of its chain lies, 0 after the last.
+    """
 
     tiff: Tiff
     entries: dict[int, Entry]
+    offset: int = 0
+    following: int = 0
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.entries
@@ -124,14 +131,20 @@ class Ifd:
 
     def number(self, tag: int) -> float | None:
         """The first value of a numeric tag; a rational with a zero below is None."""
+        values = self.numbers(tag)
+        return values[0] if values else None
+
+    def numbers(self, tag: int) -> tuple[float | None, ...]:
+        """All values of a numeric tag; a rational with a zero below is None."""
         entry = self.entries.get(tag)
-        if entry is None or entry.count == 0:
-            return None
+        if entry is None or entry.kind == 2:
+            return ()
         size, letters = _TYPES[entry.kind]
-        value = struct.unpack(self.tiff.order + letters, self.blob(tag)[:size])
+        data = self.blob(tag)
+        found = struct.iter_unpack(self.tiff.order + letters, data[: len(data) // size * size])
         if entry.kind in (5, 10):
-            return value[0] / value[1] if value[1] else None
-        return float(value[0]) if entry.kind != 2 else None
+            return tuple(above / below if below else None for above, below in found)
+        return tuple(float(value) for (value,) in found)
 
     def text(self, tag: int) -> str | None:
         """A text tag without padding; None when absent, empty or of another type."""

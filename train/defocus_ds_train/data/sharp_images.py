@@ -17,6 +17,7 @@ from defocus_ds.dataset.released_manifest import released_test_images
 from defocus_ds.dataset.split import hash_fraction
 from defocus_ds.errors import CaptureUnreadable, DatasetError
 from defocus_ds.frames import UInt8Image
+from defocus_ds.stages.pictures import picture_header, read_picture
 from defocus_ds.stages.tile import luma
 from defocus_ds.store import sha256_file
 from defocus_ds.wording import first_names
@@ -25,7 +26,6 @@ from defocus_ds_train.data.cache import CachedCrop, CropCache, Progress, cached_
 __all__ = ["SUFFIXES", "ImageList", "cut_crops", "find_images", "open_images"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_MAX_PIXELS = 200_000_000
 _RULE = 1  # how positions are drawn; another rule is another cache
 
 
@@ -162,13 +162,11 @@ def cut_crops(image: UInt8Image, *, size: int, count: int, rng: np.random.Genera
 def _cut_all(
     root: Path, names: Sequence[str], size: int, per_image: int, seed: int
 ) -> Iterator[CachedCrop]:
-    from defocus_ds.stages.decode_image import decode_image
-
     for name in names:
         path = root / name
         try:
-            image = luma(decode_image(path, path.read_bytes()))
-        except (CaptureUnreadable, OSError) as error:
+            image = luma(read_picture(path).as_uint8_rgb())
+        except CaptureUnreadable as error:
             raise DatasetError(f"{path}: {error} Or move it out of the folder.") from error
         name_seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
         rng = np.random.default_rng([seed, name_seed])
@@ -178,15 +176,23 @@ def _cut_all(
 
 def _usable_size(path: Path, size: int) -> tuple[int, int]:
     """(width, height) by the header; ValueError says why it rules the image out."""
+    try:
+        header = picture_header(path)
+    except CaptureUnreadable as error:
+        if _declares_size(path):  # an image that was cut short must not be missed in silence
+            raise DatasetError(f"{path}: {error} Or move it out of the folder.") from error
+        raise ValueError("not readable as an image") from error
+    width, height = header.width, header.height
+    if min(width, height) < size:
+        raise ValueError(f"{width}x{height} px is smaller than a crop of {size}")
+    return width, height
+
+
+def _declares_size(path: Path) -> bool:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not readable ({type(error).__name__})") from error
-    if width * height > _MAX_PIXELS:
-        raise ValueError(f"{width}x{height} px, limit {_MAX_PIXELS}")
-    if min(width, height) < size:
-        raise ValueError(f"{width}x{height} px is smaller than a crop of {size}")
-    return width, height
+            return min(image.size) > 0
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
