@@ -46,7 +46,7 @@ _SECTIONS = {
 
 _LIBRARIES = {
     "ingest": (),
-    "develop": ("rawpy", "opencv-python-headless", "pillow"),
+    "develop": ("rawpy", "pillow", "tifffile", "imagecodecs"),
     "register": ("SimpleITK", "opencv-python-headless", "numpy", "numba"),
     "colour": ("opencv-python-headless", "numpy", "numba"),
     "render": ("opencv-python-headless", "numpy", "numba"),

@@ -23,7 +23,8 @@ __all__ = ["StoredImage", "decode_image", "decode_stored", "to_uint8_rgb"]
 
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ASSOCIATED_ALPHA = 1
-_JPEG2000 = (33003, 33004, 33005, 34712)
+# JPEG 2000, PNG, JPEG XL, JPEG XR, LERC: codecs whose samples have a byte order of their own
+_ORDERED_CODECS = (33003, 33004, 33005, 34712, 34933, 50002, 52546, 22610, 34934, 34887)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,8 @@ def _tiff(path: Path, data: bytes, header: ImageHeader) -> npt.NDArray[Any]:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = _page(file, header.page)
             compression = getattr(page.compression, "name", str(page.compression))
-            _refuse_swapped(path, file, page)
+            if file.byteorder == ">" and page.compression in _ORDERED_CODECS:
+                _refuse_swapped(path, page, compression)
             pixels: npt.NDArray[Any] = page.asarray(maxworkers=1)
             photometric, extra = int(page.photometric), tuple(map(int, page.extrasamples))
             if int(page.planarconfig) == 2 and pixels.ndim == 3:
@@ -201,12 +203,12 @@ def _tiff(path: Path, data: bytes, header: ImageHeader) -> npt.NDArray[Any]:
     return pixels
 
 
-def _refuse_swapped(path: Path, file: Any, page: Any) -> None:
-    """tifffile swaps the bytes of these samples although their codec has an order of its own."""
-    if file.byteorder == ">" and page.compression in _JPEG2000 and page.bitspersample > 8:
+def _refuse_swapped(path: Path, page: Any, compression: str) -> None:
+    """tifffile swaps the bytes of these samples, whatever order their codec decodes them to."""
+    if page.bitspersample > 8:
         raise CaptureUnreadable(
-            f"{path.name}: JPEG 2000 of {page.bitspersample} bits in a big-endian TIFF is not "
-            "read. Convert it."
+            f"{path.name}: {page.bitspersample} bits with compression {compression} in a "
+            "big-endian TIFF are not read. Convert it."
         )
 
 

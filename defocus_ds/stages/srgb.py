@@ -11,6 +11,7 @@ import numpy.typing as npt
 __all__ = ["to_srgb"]
 
 _RELATIVE_COLORIMETRIC = 1
+_NO_OPTIMISATION = 0x0100  # which would interpolate a coarse grid: errors of several levels
 _BAND = 2**20  # pixels converted at a time: bounds the copies
 
 
@@ -46,6 +47,7 @@ def to_srgb(pixels: npt.NDArray[Any], profile: bytes) -> npt.NDArray[np.uint16]:
             colorspace="gray" if grey else "rgb",
             outcolorspace="rgb",
             intent=_RELATIVE_COLORIMETRIC,
+            flags=_NO_OPTIMISATION,
         )
     return result
 

@@ -121,8 +121,8 @@ def values_space(
         raise UnusableProfile(f"its chromaticities are {(*white, *primaries)}") from error
     named = (name for known, name in _NAMED_PRIMARIES.items() if _near(primaries, known))
     name = next(named, "its own primaries")
-    curve_name = "" if gamma is None else ", linear" if gamma == 1 else f", gamma {gamma:.3g}"
-    return ColourSpace(f"{name}{curve_name} ({source})", profile)
+    curved = "" if gamma is None else " linear" if gamma == 1 else f" of gamma {gamma:.3g}"
+    return ColourSpace(f"{name}{curved} ({source})", profile)
 
 
 def exif_space(colour: ExifColour) -> ColourSpace | None:
