@@ -17,6 +17,7 @@ __all__ = [
     "jobs_option",
     "json_option",
     "review_option",
+    "settings_options",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,36 +32,41 @@ def config_options(function: F) -> F:
     The command receives ``preset``, ``config``, ``settings`` and ``seed``, the arguments of
     `defocus_ds.config.load_config`.
     """
-    decorated: Callable[..., Any] = function
-    for option in (
-        click.option(
-            "--seed",
-            type=int,
-            metavar="N",
-            help="Seed of every random choice; the same seed gives the same bytes.",
-        ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override one value, e.g. --set register.iterations=500. Repeatable.",
-        ),
-        click.option(
-            "--config",
-            "config",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            metavar="FILE.toml",
-            help="Configuration file; --set wins over it.",
-        ),
-        click.option(
-            "--preset",
-            type=click.Choice(["accurate", "paper"]),
-            help="accurate: blur-matched (default). paper: as the MMSP 2024 paper did.",
-        ),
-    ):
-        decorated = option(decorated)
-    return decorated  # type: ignore[return-value]
+    seed = click.option(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="Seed of every random choice; the same seed gives the same bytes.",
+    )
+    preset = click.option(
+        "--preset",
+        type=click.Choice(["accurate", "paper"]),
+        help="accurate: blur-matched (default). paper: as the MMSP 2024 paper did.",
+    )
+    return preset(settings_options("register.iterations=500")(seed(function)))
+
+
+def settings_options(example: str) -> Callable[[F], F]:
+    """``--config --set``; the command receives ``config`` and ``settings``.
+
+    Args:
+        example: of a setting that matters to the command.
+    """
+    setting = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help=f"Override one value, e.g. --set {example}. Repeatable.",
+    )
+    file = click.option(
+        "--config",
+        "config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE.toml",
+        help="Configuration file; --set wins over it.",
+    )
+    return lambda function: file(setting(function))
 
 
 def jobs_option(function: F) -> F:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defocus_ds.wording import counted
-from defocus_ds_cli.options import echo_json, existing_path, json_option
+from defocus_ds_cli.options import echo_json, existing_path, json_option, settings_options
 
 if TYPE_CHECKING:
     from defocus_ds_train.restore import NotRestored, Restored
@@ -73,19 +73,7 @@ __all__ = ["command"]
     help="For the restoration [default: half of the free memory, 4/5 on a GPU].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE.toml",
-    help="Configuration of development and limits; --set wins over it.",
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one value of it, e.g. --set develop.demosaic=DHT. Repeatable.",
-)
+@settings_options("develop.demosaic=DHT")
 @json_option
 def command(
     images: tuple[Path, ...],

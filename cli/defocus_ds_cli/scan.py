@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defocus_ds.wording import counted
-from defocus_ds_cli.options import echo_json, existing_path, json_option
+from defocus_ds_cli.options import echo_json, existing_path, json_option, settings_options
 
 if TYPE_CHECKING:
     from defocus_ds.stages.ingest import Survey
@@ -29,8 +29,11 @@ _COLUMNS = ("scene", "level", "file", "exposure", "lens", "focus", "sharpness")
     default=True,
     help="Do not confirm the roles by falling sharpness: headers only, no pixels.",
 )
+@settings_options("develop.white=4095")
 @json_option
-def command(shoot: Path, confirm: bool, as_json: bool) -> None:
+def command(
+    shoot: Path, confirm: bool, config: Path | None, settings: tuple[str, ...], as_json: bool
+) -> None:
     """Group the captures of a shoot into scenes and check them; decodes nothing at full size.
 
     Captures belong together by shoot.csv (columns file, scene, level, offset), else by names such
@@ -41,11 +44,19 @@ def command(shoot: Path, confirm: bool, as_json: bool) -> None:
 
     Exits with 1 when a scene or file was kept out, with 2 when no scene is usable.
     """
+    from defocus_ds.config import load_config
     from defocus_ds.stages.ingest import survey
     from defocus_ds_cli.progress import StageProgress
 
+    build_config = load_config(None, config, settings)
     with StageProgress({"headers": None, "sharpness": None}) as progress:
-        found = survey(shoot, confirm=confirm, progress=progress.update)
+        found = survey(
+            shoot,
+            confirm=confirm,
+            limits=build_config.limits,
+            white=build_config.develop.white,
+            progress=progress.update,
+        )
     draft = None if found.shoot.draft_csv is None else _save_draft(shoot, found.shoot.draft_csv)
     if as_json:
         echo_json(_as_json(found, draft))

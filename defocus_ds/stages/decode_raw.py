@@ -63,9 +63,10 @@ def inspect(raw: Any) -> dict[str, Any]:
     taken = getattr(other, "timestamp", None)
     wb = raw.camera_whitebalance
     green = wb[1] or 1.0
+    width, height = _developed_size(raw.sizes)
     return {
-        "width": raw.sizes.width,
-        "height": raw.sizes.height,
+        "width": width,
+        "height": height,
         "iso": round(iso) or None if iso else None,
         "exposure_s": getattr(other, "shutter_speed", None) or None,
         "f_number": getattr(other, "aperture", None) or None,
@@ -76,6 +77,14 @@ def inspect(raw: Any) -> dict[str, Any]:
         "bits": max(1, int(raw.white_level).bit_length()),
         "white_balance": [wb[0] / green, 1.0, wb[2] / green] if min(wb[:3]) > 0 else None,
     }
+
+
+def _developed_size(sizes: Any) -> tuple[int, int]:
+    """(width, height) after LibRaw has made the pixels of a few old cameras square."""
+    aspect = getattr(sizes, "pixel_aspect", 1.0)
+    if aspect < 1:
+        return sizes.width, int(sizes.height / aspect + 0.5)
+    return int(sizes.width * aspect + 0.5), sizes.height
 
 
 def half_size(raw: Any) -> UInt8Image:
@@ -110,7 +119,8 @@ def develop_raw(
     import rawpy
 
     wb = [float(v) for v in raw.camera_whitebalance]
-    if not min(wb[:3]) > 0:
+    balanced = min(wb[:3]) > 0
+    if not balanced and (plan["recipe"] == "fixed" or expected_black is not None):
         raise DevelopFailed(
             f"{path.name}: LibRaw reads the white balance as {wb} (all of R, G, B must be "
             "above 0). Its header is damaged; copy the file again or leave the scene out."
@@ -140,7 +150,8 @@ def develop_raw(
             "user_sat": plan["white"] - black,  # LibRaw compares it after subtraction
         }
     else:
-        options["use_camera_wb"] = True
+        # of a camera that stores none, LibRaw takes daylight
+        options["use_camera_wb"] = balanced
     white = int(raw.white_level)
     pixels = to_uint8_rgb(raw.postprocess(**options))
     return pixels, {

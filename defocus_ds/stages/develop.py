@@ -189,9 +189,9 @@ def check_bit_depth(records: Sequence[DevelopRecord], *, config: DevelopConfig) 
         DevelopFailed: they do, and ``develop.white`` says nothing of it.
     """
     declared = any(record.colour_space for record in records)
-    found = few_bits([r.highest for r in records], white=config.white, linear=declared)
-    if found is not None and found[0]:
-        raise DevelopFailed(found[1])
+    found = few_bits([r.highest for r in records], white=config.white, declared=declared)
+    if found is not None and found.certain:
+        raise DevelopFailed(str(found))
 
 
 def _frozen(result: dict[str, Any]) -> dict[str, Any]:

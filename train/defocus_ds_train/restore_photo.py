@@ -146,11 +146,11 @@ def _develop(path: Path, header: Header, config: BuildConfig) -> UInt8Image:
 def _stored_photo(path: Path, white: int) -> Photo:
     """A photo in its own colour space where its tones are like those of sRGB, else in sRGB."""
     stored = decode_stored(path, path.read_bytes())
-    found = few_bits([stored.highest], white=white, linear=stored.colour is not None)
-    if found is not None and found[0]:
-        raise CaptureUnreadable(f"{path.name}: {found[1]}")
+    found = few_bits([stored.highest], white=white, declared=stored.colour is not None)
+    if found is not None and found.certain:
+        raise CaptureUnreadable(f"{path.name}: {found}")
     header, space = stored.header, stored.colour
-    notes = [*header.remarks, *([found[1]] if found is not None else [])]
+    notes = [*header.remarks, *([str(found)] if found is not None else [])]
     profile = header.profile or None
     if space is not None and not (space.embedded and tones_like_srgb(space.profile) and not white):
         notes.append(f"its colours are converted to sRGB from {space.name}")

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from defocus_ds.dataset.importers.degradation import Degradation
-from defocus_ds.dataset.importers.images import read_image
+from defocus_ds.dataset.importers.images import Luma, read_image
 from defocus_ds.dataset.importers.listing import ImportOptions, PairFiles
 from defocus_ds.dataset.pixels import encode_png, pixels_sha256
 from defocus_ds.dataset.released_images import Unusable
 from defocus_ds.frames import UInt8Image, recordable_px
+from defocus_ds.stages.bit_depth import few_bits
 from defocus_ds.stages.tile import positions
 
 __all__ = ["PairPixels", "PairReader", "Refused", "crop_rows"]
@@ -60,7 +61,7 @@ class PairReader:
     def __init__(self, root: Path, options: ImportOptions) -> None:
         self._root = root
         self._options = options
-        self._last: tuple[Path, UInt8Image, str] | None = None
+        self._last: tuple[Path, Luma] | None = None
 
     def read(self, pair: PairFiles) -> PairPixels:
         """The pixels of a pair and where its crops are.
@@ -69,18 +70,22 @@ class PairReader:
             Refused: a file that cannot be decoded, too small for its crops, of another size than
                 its partner, or equal to it.
         """
-        sharp, sharp_digest = self._sharp(pair.sharp)
+        image = self._sharp(pair.sharp)
+        sharp, sharp_digest = image.pixels, image.sha256
         size = self._options.size
         height, width = sharp.shape
         if min(width, height) < size:
             raise Refused(pair.sharp, f"{width}x{height} px is smaller than a crop of {size}")
         if isinstance(pair.blurred, Degradation):
+            self._refuse_few_bits(pair.sharp, image)
             xy = self._random_places(pair.sharp, width, height)
             return PairPixels(sharp, pair.blurred, xy, sharp_digest, sharp_digest)
         try:
-            blurred, digest = read_image(pair.blurred)
+            other = read_image(pair.blurred)
         except Unusable as problem:
             raise Refused(pair.blurred, str(problem)) from problem
+        blurred, digest = other.pixels, other.sha256
+        self._refuse_few_bits(pair.sharp, image, other)
         if blurred.shape != sharp.shape:
             found = f"{blurred.shape[1]}x{blurred.shape[0]}"
             raise Refused(pair.blurred, f"{found} px, its sharp image has {width}x{height}")
@@ -89,13 +94,19 @@ class PairReader:
         xy = positions((width, height), size=size, stride=self._options.stride or size)
         return PairPixels(sharp, blurred, xy, sharp_digest, digest)
 
-    def _sharp(self, path: Path) -> tuple[UInt8Image, str]:
+    def _sharp(self, path: Path) -> Luma:
         if self._last is None or self._last[0] != path:
             try:
-                self._last = path, *read_image(path)
+                self._last = path, read_image(path)
             except Unusable as problem:
                 raise Refused(path, str(problem)) from problem
-        return self._last[1:]
+        return self._last[1]
+
+    @staticmethod
+    def _refuse_few_bits(path: Path, *images: Luma) -> None:
+        found = few_bits([image.highest for image in images])
+        if found is not None and found.certain:
+            raise Refused(path, f"{found.finding} Scale the samples to 16 bits first")
 
     def _random_places(self, path: Path, width: int, height: int) -> npt.NDArray[np.int32]:
         """Different places, uniformly; they depend on the image's name and the seed alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,32 @@ from defocus_ds.stages.pictures import picture_header, read_picture
 from defocus_ds.stages.tile import luma
 from defocus_ds.store import sha256_file
 
-__all__ = ["image_size", "read_image"]
+__all__ = ["Luma", "image_size", "read_image"]
 
 _MAX_FILE_BYTES = 1 << 31
 
 
-def read_image(path: Path) -> tuple[UInt8Image, str]:
-    """Luma of an image, and the SHA-256 of its file.
+@dataclass(frozen=True, slots=True)
+class Luma:
+    """An image of others.
+
+    Attributes:
+        pixels: (H, W) uint8.
+        sha256: of its file, 64 hexadecimal digits.
+        highest: largest stored sample of 16 bits; None: they are of 8.
+    """
+
+    pixels: UInt8Image
+    sha256: str
+    highest: int | None
+
+
+def read_image(path: Path) -> Luma:
+    """Luma of an image, and what it was read from.
 
     Colours of another space are converted to sRGB, samples of 16 bits become 8 by rounding;
     orientation tags are not applied.  A grey image is its own luma: the conversion from colour
     would lower 22 of the 256 levels by one.
-
-    Returns:
-        (H, W) uint8; 64 hexadecimal digits.
 
     Raises:
         Unusable: it cannot be read or decoded, or is too large; the text says why.
@@ -41,7 +54,8 @@ def read_image(path: Path) -> tuple[UInt8Image, str]:
     except CaptureUnreadable as error:
         raise Unusable(_reason(path, error)) from error
     rgb = stored.as_uint8_rgb()
-    return np.ascontiguousarray(rgb[..., 0]) if stored.header.grey else luma(rgb), digest
+    grey = np.ascontiguousarray(rgb[..., 0]) if stored.header.grey else luma(rgb)
+    return Luma(grey, digest, stored.highest)
 
 
 def image_size(path: Path) -> tuple[int, int]:

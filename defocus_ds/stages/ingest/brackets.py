@@ -149,10 +149,10 @@ def _few_bits(group: Group, measured: Measured | None, white: int) -> Complaint 
         return None
     headers = [m.found.header for m in group.members if m.found.header is not None]
     declared = any(header.info.colour_space for header in headers)
-    found = few_bits(measured.highest, white=white, linear=declared)
+    found = few_bits(measured.highest, white=white, declared=declared)
     if found is None:
         return None
-    return Complaint("error" if found[0] else "warning", group.scene, found[1])
+    return Complaint("error" if found.certain else "warning", group.scene, str(found))
 
 
 def _size(found: Any) -> str:

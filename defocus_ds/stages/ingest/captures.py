@@ -66,8 +66,9 @@ def find_captures(root: Path) -> tuple[list[str], list[Complaint]]:
             elif held == "image":
                 named = f"images named {suffix}" if suffix else "images without a suffix"
                 unread.setdefault(f"{named} are", []).append(rel)
-    for what, names in unread.items():
+    for names in unread.values():
         names.sort(key=natural_key)
+    for what, names in sorted(unread.items(), key=lambda item: natural_key(item[1][0])):
         more = f" (so with {len(names)} files)" if len(names) > 1 else ""
         complaints.append(
             Complaint(
