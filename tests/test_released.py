@@ -179,7 +179,8 @@ def test_every_complaint_comes_at_once(images: Path, released: Released, tmp_pat
     spoil(images)
     cut = cut_released(released, images)
     assert [crop.row["scene"] for crop in cut.crops] == ["test_2"]
-    words = ["missing", "43x50 px, need 50x43", "holds other pixels", "mode L", "cannot be decoded"]
+    shapes = ["43x50 px, need 50x43", "holds other pixels", "grey, need 8-bit RGB"]
+    words = ["missing", *shapes, "cannot be decoded"]
     assert len(cut.problems) == len(words)
     for problem, expected in zip(cut.problems, words, strict=True):
         assert expected in problem

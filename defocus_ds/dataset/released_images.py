@@ -9,8 +9,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from defocus_ds.dataset.pixels import pixels_sha256
-from defocus_ds.errors import DatasetError
+from defocus_ds.errors import CaptureUnreadable, DatasetError
 from defocus_ds.frames import UInt8Image
+from defocus_ds.stages.ingest.images import ImageHeader
+from defocus_ds.stages.pictures import picture_header, read_picture
 from defocus_ds.stages.tile import luma
 from defocus_ds.store import sha256_file
 
@@ -24,8 +26,6 @@ __all__ = [
 ]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm")
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM")
-_MAX_PIXELS = 200_000_000
 
 
 class Unusable(Exception):
@@ -94,22 +94,28 @@ def decode_rgb(path: Path, *, size: tuple[int, int] | None = None) -> UInt8Image
     Raises:
         Unusable: unreadable, another size, or not 8-bit RGB.
     """
-    from PIL import Image
-
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            if size is not None and image.size != size:
-                raise Unusable(
-                    f"{image.size[0]}x{image.size[1]} px, need {size[0]}x{size[1]}: resized or "
-                    "rotated?"
-                )
-            if image.size[0] * image.size[1] > _MAX_PIXELS:
-                raise Unusable(f"{image.size[0]}x{image.size[1]} px, limit {_MAX_PIXELS} in all")
-            if image.mode != "RGB":
-                raise Unusable(f"mode {image.mode}, need 8-bit RGB")
-            return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise Unusable(f"cannot be decoded ({error})") from error
+        header = picture_header(path)
+        if size is not None and (header.width, header.height) != size:
+            raise Unusable(
+                f"{header.width}x{header.height} px, need {size[0]}x{size[1]}: resized or rotated?"
+            )
+        if kind := _not_rgb(header):
+            raise Unusable(f"{kind}, need 8-bit RGB")
+        return np.asarray(read_picture(path).pixels)
+    except CaptureUnreadable as error:
+        why = str(error).removeprefix(f"{path.name}: ")
+        raise Unusable(f"cannot be decoded ({why})") from error
+
+
+def _not_rgb(header: ImageHeader) -> str | None:
+    if header.bits != 8:
+        return f"{header.bits} bits a sample"
+    if header.grey:
+        return "grey"
+    if header.indexed:
+        return "palette"
+    return "with an alpha channel" if header.has_alpha else None
 
 
 def released_test_split(
@@ -131,20 +137,16 @@ def released_test_split(
     Raises:
         OSError: it cannot be read.
     """
-    from PIL import Image
-
     digests = released.get(size)
     if digests is None:
         return None
     if split := digests.get(sha256_file(path)):
         return split
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                return None
-            return digests.get(pixels_sha256(np.asarray(image)[..., :3]))
-    except (OSError, SyntaxError, ValueError, EOFError):
+        stored = read_picture(path).pixels
+    except CaptureUnreadable:
         return None
+    return digests.get(pixels_sha256(stored)) if stored.dtype == np.uint8 else None
 
 
 def centre(width: int, height: int, *, size: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +134,10 @@ def _jpeg(path: Path, data: bytes) -> npt.NDArray[Any]:
 
     Image.MAX_IMAGE_PIXELS = None  # the header's size was checked against our own limit
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata that nobody reads
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                return np.asarray(image if image.mode == "L" else image.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise _damaged(path, error) from error
 

@@ -100,8 +100,9 @@ def read_header(path: Path, *, limits: LimitsConfig | None = None) -> Header:
             raise CaptureUnreadable(f"{path.name}: the file is empty (0 bytes). Copy it again.")
         if suffix == ".cr2" or _is_cr2(source):
             return _cr2_header(source, most)
-        if suffix in RAW_SUFFIXES or _is_raw(source):
-            return _other_raw_header(source, tiff_based=suffix in _TIFF_RAWS)
+        known = _is_raw(source)
+        if known or suffix in RAW_SUFFIXES:
+            return _other_raw_header(source, tiff_based=not known and suffix in _TIFF_RAWS)
         image = read_image(source, max_megapixels=most)
     size = image.width, image.height
     info, remarks = _info("image", size, image.bits, image.exif), image.remarks
