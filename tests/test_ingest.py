@@ -55,6 +55,8 @@ def save(stack: list[np.ndarray]) -> Save:
             ifd[0x9003] = f"2024:05:01 10:{second // 60:02}:{second % 60:02}"
             ifd[0x8827] = int(notes.get("iso", 200))
             ifd[0x920A] = float(notes.get("focal", 50.0))
+            if "time" in notes:
+                ifd[0x829A] = float(notes["time"])
             ifd[0xA431], ifd[0xA434] = str(notes.get("serial", "77")), "50mm"
         Image.fromarray(stack[index]).save(path, exif=exif)
 
@@ -238,6 +240,27 @@ def test_settings_must_not_change_within_a_bracket(tmp_path: Path, save: Save) -
     ]
     (warning,) = (str(c) for c in shoot.complaints if c.severity == "warning")
     assert "focal length in mm differs between scenes: 50 (1 scene, first b), 85" in warning
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        ((1 / 6, 1 / 20, 1 / 50, 1 / 101), "differs by 4.1 stops: 1/6 s (img0.png), 1/20 s"),
+        ((1 / 100, 1 / 100, 1 / 100, 1 / 64), "differs by 0.6 stops"),
+        ((2.0, 1.0, 2.0, 2.0), "differs by 1.0 stops: 2 s (img0.png, img2.png, img3.png), 1 s"),
+        ((1 / 125, 1 / 128, 1 / 125, 1 / 125), ""),
+        ((1 / 100, 1 / 125, 1 / 100, 1 / 100), ""),
+    ],
+)
+def test_exposure_times_that_differ_are_a_warning(
+    tmp_path: Path, save: Save, times: tuple[float, ...], says: str
+) -> None:
+    for at, time in enumerate(times):
+        save(tmp_path / "lamp" / f"img{at}.png", at, second=at, time=time)
+    shoot = scan(tmp_path)
+    assert len(shoot.brackets) == 1
+    found = [c.message for c in shoot.complaints]
+    assert (not found) if not says else (says in found[0]), found
 
 
 def test_a_turned_camera_is_a_warning(tmp_path: Path, stack: list[np.ndarray]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import log2
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +24,9 @@ _FIXED = {
     "focal_length_mm": "focal length in mm",
     "iso": "ISO",
 }
+
+
+_MAX_STOPS = 1 / 3 + 0.01  # of exposure time; the margin is for rounded figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,18 @@ def _settings(group: Group) -> list[Complaint]:
         complaints.append(
             Complaint("warning", group.scene, f"the f-number differs: {text}; so will the blur.")
         )
+    times = [m.found.header.info.exposure_s for m in group.members if m.found.header is not None]
+    known = [time for time in times if time]
+    stops = log2(max(known) / min(known)) if known else 0.0
+    if stops > _MAX_STOPS and (text := _differs(group, _exposure_time)):
+        complaints.append(
+            Complaint(
+                "warning",
+                group.scene,
+                f"the exposure time differs by {stops:.1f} stops: {text} (at most 1/3 stop is "
+                "expected). Are these captures of one scene, in constant light?",
+            )
+        )
     if text := _differs(group, attrgetter("header.orientation")):
         complaints.append(
             Complaint(
@@ -153,6 +169,13 @@ def _few_bits(group: Group, measured: Measured | None, white: int) -> Complaint 
     if found is None:
         return None
     return Complaint("error" if found.certain else "warning", group.scene, str(found))
+
+
+def _exposure_time(found: Any) -> str | None:
+    time: float | None = found.header.info.exposure_s
+    if not time:
+        return None
+    return f"{time:g} s" if time >= 0.4 else f"1/{1 / time:.0f} s"
 
 
 def _size(found: Any) -> str:
