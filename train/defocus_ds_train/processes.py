@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +25,8 @@ __all__ = ["Group", "SharedBatchNorm", "process_group", "torchrun_rank"]
 
 _GONE = ("onnection closed by peer", "onnection reset by peer")
 _LEAVING = timedelta(minutes=5)
-# kept to the end of the process: the destructor of gloo's group waits, holding Python's lock, for a
-# thread that may need that lock to let go of its last tensors
-_ended: list[Any] = []
+_THREADS = Path("/proc/self/task")
+_IDLE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,37 @@ def process_group(device: str = "auto") -> Iterator[Group]:
             f"({reason}), so this one ends too; the message of that one says why."
         ) from error
     finally:
-        _ended.append(dist.group.WORLD)
+        if backend == "gloo":
+            _wait_for_idle_threads()
         dist.destroy_process_group()
+
+
+def _wait_for_idle_threads() -> None:
+    """Wait until gloo's threads have let go of what they were given to exchange.
+
+    That takes them a little longer than the exchange does, and Python's lock, since Python owns
+    some of it.  A thread that asks for the lock once the interpreter has begun to end makes the
+    process abort; and whoever destroys the group with the lock in hand waits for that thread for
+    ever.  A thread that is not asleep, although nobody keeps the lock from it, is not done.
+    """
+    if not _THREADS.is_dir():  # only Linux tells
+        time.sleep(0.2)
+        return
+    end = time.monotonic() + _IDLE_S
+    quiet = 0
+    while quiet < 3 and time.monotonic() < end:
+        time.sleep(0.002)  # without the lock
+        quiet = quiet + 1 if all(map(_asleep, _THREADS.iterdir())) else 0
+
+
+def _asleep(thread: Path) -> bool:
+    """Whether a thread waits for work, or is none of gloo's."""
+    try:
+        _, _, rest = (thread / "stat").read_text().partition(" (")
+    except OSError:  # it has ended
+        return True
+    name, _, state = rest.rpartition(") ")
+    return not name.startswith("pt_gloo") or state.startswith("S")
 
 
 def _leave_together(store: Any, rank: int, world: int) -> None:
