@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import random
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -32,16 +31,37 @@ WORLD = 2
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the results of all tasks, run in two processes as torchrun would start them."""
     folder = tmp_path_factory.mktemp("processes")
+    run_processes(str(folder), groups=len(TASKS) + 1)
+    return folder
+
+
+def run_processes(argument: str, *, groups: int, **environment: str) -> None:
+    """This file in two processes, as torchrun starts them: the stores are kept here.
+
+    A store takes a port that the system has free, and keeps it: nothing can take it meanwhile.
+    """
+    stores = [
+        torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        for _ in range(groups)
+    ]
     shared = {
         "WORLD_SIZE": str(WORLD),
         "MASTER_ADDR": "127.0.0.1",
-        "PORTS": " ".join(map(str, free_ports(len(TASKS) + 1))),
+        "PORTS": " ".join(str(store.port) for store in stores),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error::FutureWarning", __file__, str(folder)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            [sys.executable, "-W", "error::FutureWarning", __file__, argument],
+            env={
+                **os.environ,
+                **shared,
+                **environment,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            },
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -56,19 +76,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
             process.kill()
         errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * WORLD, errors
-    return folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below those of outgoing connections, of which one may be taken meanwhile."""
-    ports: list[int] = []
-    for port in random.SystemRandom().sample(range(15_000, 32_000), 1000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise RuntimeError(f"no {count} free ports")
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -241,11 +248,60 @@ def test_the_error_of_nccl_for_an_absent_partner_is_one_line(
         raise RuntimeError("shape mismatch")
 
 
+# a thread of gloo that is slow to get Python's lock, as on a machine with other work
+SLOW_THREADS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+void PyEval_AcquireThread(void *state) {
+    void (*real)(void *) = (void (*)(void *))dlsym(RTLD_NEXT, "PyEval_AcquireThread");
+    char name[17] = {0};
+    struct timespec begin, now;
+    prctl(PR_GET_NAME, name);
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (!strncmp(name, "pt_gloo", 7) &&
+             (now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < 2000);
+    real(state);
+}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="preloads a library as Linux does")
+def test_a_thread_that_is_slow_to_let_go_aborts_no_process(tmp_path: Path) -> None:
+    """The lock is asked for when the interpreter has begun to end, which ends a thread."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to make the slow thread with")
+    source, library = tmp_path / "slow.c", tmp_path / "slow.so"
+    source.write_text(SLOW_THREADS)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    run_processes("slow", groups=1, LD_PRELOAD=str(library))
+
+
+def one_fails_in_training() -> None:
+    with suppress(InputError), process_group("cpu") as group:
+        layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3)
+        wrapped = group.wrap(nn.Sequential(*layers))
+        for _ in range(3):
+            wrapped(batch()[0]).mean().backward()
+        if group.leads:
+            raise InputError("the reason")
+        wrapped(batch()[0]).mean().backward()
+
+
 TASKS = (gradients, whole_run, stopped_run, resumed_run, one_fails)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     faulthandler.dump_traceback_later(240)  # where it waits, if it does not end
+    if sys.argv[1] == "slow":
+        os.environ["MASTER_PORT"] = os.environ["PORTS"]
+        one_fails_in_training()
+        sys.exit()
     for task, port in zip(TASKS, os.environ["PORTS"].split()[:-1], strict=True):
         os.environ["MASTER_PORT"] = port
         task(Path(sys.argv[1]))
