@@ -46,6 +46,14 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
     metavar="SHARP BLURRED",
     help="Two folders of images with the same names. Repeatable.",
 )
+@click.option(
+    "--by",
+    type=click.Choice(["name", "order"]),
+    default="name",
+    show_default=True,
+    help="How the images of --pair belong together: by equal names, or by the order of names "
+    "whose numbers differ by at most 3, as in DPDD.",
+)
 @click.option("--level", metavar="LEVEL", help="Of a dataset with crops of several levels.")
 @click.option(
     "--split",
@@ -153,6 +161,7 @@ def command(
     data: tuple[str, ...],
     images: tuple[Path, ...],
     pairs: tuple[tuple[Path, Path], ...],
+    by: str,
     level: str | None,
     split: str,
     only: tuple[str, ...],
@@ -213,7 +222,7 @@ def command(
     )
     for name, why in absent.items():
         click.echo(f"{name}: {why}; defocus-ds weights --download brings them", err=True)
-    sets = _sets(data, images, pairs, level=level, split=split, blur=blur)
+    sets = _sets(data, images, pairs, by=by, level=level, split=split, blur=blur)
     if only:
         sets = [of.only(only) for of in sets]
     if first is not None:
@@ -255,6 +264,7 @@ def _sets(
     images: tuple[Path, ...],
     pairs: tuple[tuple[Path, Path], ...],
     *,
+    by: str,
     level: str | None,
     split: str,
     blur: str | None,
@@ -279,4 +289,4 @@ def _sets(
         else dataset_set(Path(name), level=level, split=split, blur=known)
         for name in data
     ]
-    return sets + [folder_set(sharp, blurred, blur=known) for sharp, blurred in pairs]
+    return sets + [folder_set(sharp, blurred, by=by, blur=known) for sharp, blurred in pairs]

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from defocus_ds.config import TileConfig
@@ -108,10 +108,19 @@ class PairFiles:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Pairs sorted by scene and level, and file -> why it is refused."""
+    """What an importer found.
+
+    Attributes:
+        pairs: sorted by scene and level.
+        refused: file, relative to the root -> why.
+        root: of the tree.
+        paired: split -> how its files were paired: "name", "order" or "beginning".
+    """
 
     pairs: tuple[PairFiles, ...]
     refused: dict[str, str]
+    root: Path
+    paired: dict[str, str] = field(default_factory=dict)
 
 
 Importer = Callable[[Path, ImportOptions], Listing]
@@ -133,13 +142,20 @@ def image_files(root: Path) -> Iterator[tuple[str, Path]]:
             yield "/".join(parts), path
 
 
-def listed(root: Path, pairs: Iterable[PairFiles], refused: dict[str, str]) -> Listing:
+def listed(
+    root: Path,
+    pairs: Iterable[PairFiles],
+    refused: dict[str, str],
+    *,
+    paired: dict[str, str] | None = None,
+) -> Listing:
     """A listing in order; names that cannot be a scene's and second pairs of one are refused.
 
     Args:
         root: what the names of refused files are relative to.
         pairs: in any order.
         refused: file -> why, from the importer.
+        paired: split -> how its files were paired, "name" or "order".
     """
     order = {"low": 0, "medium": 1, "high": 2}
     kept: list[PairFiles] = []
@@ -161,7 +177,8 @@ def listed(root: Path, pairs: Iterable[PairFiles], refused: dict[str, str]) -> L
         else:
             seen[pair.scene, pair.level] = pair
             kept.append(pair)
-    return Listing(tuple(kept), {_shown(key): why for key, why in sorted(refused.items())})
+    shown = {_shown(key): why for key, why in sorted(refused.items())}
+    return Listing(tuple(kept), shown, root, paired or {})
 
 
 def apart(root: Path, listing: Listing) -> Listing:
@@ -185,7 +202,7 @@ def apart(root: Path, listing: Listing) -> Listing:
         refused[_shown(pair.sharp.relative_to(root).as_posix())] = (
             f"the same file as {other}, which is in {twin.split}; leave one of them out"
         )
-    return Listing(tuple(kept), dict(sorted(refused.items())))
+    return Listing(tuple(kept), dict(sorted(refused.items())), root, listing.paired)
 
 
 def splits_of(images: Mapping[str, Iterable[Path]], options: ImportOptions) -> dict[str, str]:

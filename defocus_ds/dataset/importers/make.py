@@ -105,11 +105,13 @@ def import_images(
     step = Steps(progress, 2 * len(listing.pairs))
     decided = {name: getattr(chosen, name) for name in _DECIDE[kind]}
     about: dict[str, Any] = {"kind": kind, "options": decided}
+    if listing.paired:
+        about["paired_by"] = listing.paired
     if kind != "sharp":
         about["not_measured"] = _UNMEASURED
     with replaced_folder(out) as fresh:
         crops, refused = write_crops(
-            fresh, root, listing, options=chosen, record={"import": about}, step=step
+            fresh, listing.root, listing, options=chosen, record={"import": about}, step=step
         )
         if not crops:
             raise DatasetError(_nothing(root, kind, refused))
@@ -123,7 +125,9 @@ def import_images(
         write_json(fresh / IMPORT_NAME, report)
         write_sums(fresh)
     scenes = Counter({pair.scene: pair.split for pair in listing.pairs}.values())
-    return ImportReport(out, kind, crops, dict(scenes), refused, tuple(_notes(kind, crops)))
+    return ImportReport(
+        out, kind, crops, dict(scenes), refused, tuple(_notes(kind, crops, listing.paired))
+    )
 
 
 def _refuse_options(kind: str, options: ImportOptions) -> None:
@@ -154,8 +158,13 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _notes(kind: str, crops: dict[str, dict[str, int]]) -> list[str]:
+def _notes(kind: str, crops: dict[str, dict[str, int]], paired: dict[str, str]) -> list[str]:
     notes = []
+    if by_order := [split for split, how in paired.items() if how == "order"]:
+        notes.append(
+            f"no names of blurred and sharp images agree in {', '.join(by_order)}: they are paired "
+            "by their order, as DPDD is published."
+        )
     if kind != "sharp":
         notes.append(
             "blur radius and residual shift were not measured: 1000000 px stand for unknown."

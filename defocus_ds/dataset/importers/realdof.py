@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from defocus_ds.dataset.importers.dpdd import LEVEL, pairs_by_name
+from defocus_ds.dataset.importers.dpdd import LEVEL, PairedFolders, pairs_of
 from defocus_ds.dataset.importers.listing import (
     SUFFIXES,
     ImportOptions,
@@ -28,7 +28,7 @@ def list_realdof(root: Path, options: ImportOptions) -> Listing:
     Where ``pairs.txt`` is there it decides: a line names the blurred file, white space or a tab,
     and the sharp one, relative to the folder; with tabs a name may hold blanks.  Empty lines and
     lines that start with ``#`` are skipped.  Else ``source`` (blurred) and ``target`` (sharp) are
-    paired by equal names.
+    paired by equal names, or by order as `pairs_of` says.
 
     Args:
         root: the folder.
@@ -43,7 +43,12 @@ def list_realdof(root: Path, options: ImportOptions) -> Listing:
     if (root / LIST_NAME).is_file():
         pairs = list(_pairs_of_list(root, level, refused))
     else:
-        pairs = list(pairs_by_name(root, root, split="test", level=level, refused=refused))
+        below = root / "RealDOF"  # as it is unpacked
+        base = below if (below / "source").is_dir() else root
+        pairs, how = pairs_of(
+            base, PairedFolders("test", "source", "target"), level=level, refused=refused
+        )
+        return listed(base, pairs, refused, paired={"test": how})
     return listed(root, pairs, refused)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from defocus_ds.dataset.importers.pairing import order_problem, pairs_by_order
 from defocus_ds.dataset.kinds import refuse_other_folder
 from defocus_ds.dataset.loaders import load_crops
 from defocus_ds.dataset.pixels import pixels_sha256
@@ -172,25 +173,36 @@ def dataset_set(
     return TestSet(name, _named(crops), Blur("average", 5), released=name if known else None)
 
 
-def folder_set(sharp: Path, blurred: Path, *, blur: Blur | None = None) -> TestSet:
-    """Two folders of images, paired by name without extension.
+def folder_set(
+    sharp: Path, blurred: Path, *, by: str = "name", blur: Blur | None = None
+) -> TestSet:
+    """Two folders of images, paired by name without extension, or by their order.
 
     Args:
         sharp: 8-bit images, grey or RGB.
-        blurred: the same names and sizes.
+        blurred: as many, of the same sizes.
+        by: "name", or "order" for names that do not agree but for their order, as those of DPDD.
         blur: where it is known.
 
     Raises:
         InputError: images without a partner, of two sizes, or unreadable.
     """
     sharps, blurs = _images(sharp), _images(blurred)
-    if lonely := sorted(set(sharps) ^ set(blurs)):
-        raise InputError(
-            f"{sharp} and {blurred}: {len(lonely)} images have no partner: {_first(lonely)}."
-        )
+    if by == "order":
+        if problem := order_problem(list(blurs), list(sharps)):
+            raise InputError(f"{sharp} and {blurred}: their order does not pair them: {problem}.")
+        partners = pairs_by_order(list(blurs), list(sharps))
+    else:
+        if lonely := sorted(set(sharps) ^ set(blurs)):
+            hint = "" if order_problem(list(blurs), list(sharps)) else " --by order pairs them."
+            raise InputError(
+                f"{sharp} and {blurred}: {len(lonely)} images have no partner: {_first(lonely)}."
+                f"{hint}"
+            )
+        partners = [(name, name) for name in sorted(sharps)]
     crops = []
-    for name in sorted(sharps):
-        one, two = luma_of_file(sharps[name]), luma_of_file(blurs[name])
+    for name, partner in partners:
+        one, two = luma_of_file(sharps[partner]), luma_of_file(blurs[name])
         if one.shape != two.shape:
             raise InputError(
                 f"{blurs[name]}: {two.shape[1]}x{two.shape[0]} px, its sharp partner "
